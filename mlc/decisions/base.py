@@ -1,0 +1,27 @@
+"""What every decision rule does: turn an output into a set of labels."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from mlc.outputs.base import LabelOutput
+
+
+class Decision(nn.Module, ABC):
+    """A rule from an output to a boolean set per example; what it fits is kept in buffers."""
+
+    @abstractmethod
+    def check(self, output: LabelOutput) -> None:
+        """Raise UserError, naming the rules that fit, if this output lacks what the rule needs."""
+
+    @abstractmethod
+    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+        """Fit on validation outputs and targets (N×L, 0 or 1); nothing to do for a rule without parameters."""
+
+    @abstractmethod
+    def forward(self, output: LabelOutput) -> Tensor:
+        """B×L booleans: the decided labels."""
+
+    @abstractmethod
+    def thresholds(self) -> Tensor | None:
+        """L thresholds on the output's `scores()`, or None for a rule that has none."""

@@ -1,0 +1,58 @@
+"""Absolute KL of pseudo-distributions: every term of the divergence counts as positive."""
+
+from typing import Annotated, cast
+
+import torch
+from annotated_types import Interval
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlc.losses.base import Loss
+from mlc.outputs.base import LabelOutput
+from mlc.outputs.factorised import FactorisedCount
+from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.scores_only import ScoresOnly
+
+
+def absolute_kl(q_BL: Tensor, y_BL: Tensor, epsilon: float) -> Tensor:
+    """B divergences Σ_l |(y_l - q_l) log(y_l / q_l)|, both clipped below at epsilon.
+
+    Every term is >= 0 and the rows need not sum to 1: it is Jeffreys' divergence of pseudo-distributions.
+    """
+    q_BL, y_BL = q_BL.clamp(min=epsilon), y_BL.clamp(min=epsilon)
+    return ((y_BL - q_BL) * (y_BL / q_BL).log()).sum(1)
+
+
+class AbsoluteKL(Loss):
+    """Absolute KL on σ(z) (S13), or on the product Z · P of a factorised head (S11).
+
+    Args:
+        epsilon: where both sides are clipped below.
+
+    Not proper: with P(y=1) = p its optimum q solves p M(q) = (1 - p) N(q), with
+    M = (1 - q)/q - log q and N = log(q/ε) + 1 - ε/q, so q is far below p (p = ½ gives q = .084 at ε = 1e-7).
+    N grows and M falls with q, hence p = N / (N + M) is an exact inverse link for σ(z). The product of a
+    factorised head has no such reading as probabilities (it may exceed 1): there the loss leaves scores.
+    """
+
+    accepts = (IndependentLabels, FactorisedCount)
+
+    def __init__(self, *, epsilon: Annotated[float, Interval(gt=0, lt=1)]):
+        super().__init__()
+        self.epsilon = epsilon
+
+    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B losses."""
+        return absolute_kl(output.scores(), y_BL, self.epsilon)
+
+    def link(self, output: LabelOutput) -> LabelOutput:
+        """Marginals N / (N + M) for independent labels; scores only for a factorised output."""
+        if isinstance(output, FactorisedCount):
+            return ScoresOnly(output.score_logits(), output.scores())
+        logits_BL = cast(IndependentLabels, output).logits_BL
+        # Everything from logits: 1 - q and log q lose their digits near q = 1.
+        m_BL = torch.exp(-logits_BL) + F.softplus(-logits_BL)
+        log_ratio_BL = F.logsigmoid(logits_BL) - torch.log(torch.tensor(self.epsilon))
+        n_BL = log_ratio_BL + 1 - torch.exp(-log_ratio_BL)
+        tiny = torch.finfo(logits_BL.dtype).tiny
+        return IndependentLabels(n_BL.clamp(min=tiny).log() - m_BL.clamp(min=tiny).log())

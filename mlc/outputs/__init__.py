@@ -1,0 +1,11 @@
+"""Output models: each states which distribution over label sets a head's raw tensors describe.
+
+| class | raw tensors | reads as |
+|---|---|---|
+| IndependentLabels | logits_BL | one Bernoulli per label |
+| SingleChoice | logits_BL | softmax, exactly one label |
+| LabelShares | logits_BL | softmax as shares of the labels; ranks, no marginals |
+| FactorisedCount | share_logits_BL, a count model | expected labels = count x shares |
+| ScoresOnly | score_logits_BL | ranks, and nothing else |
+| CalibratedLabels | logits_BL, the model underneath | marginals fitted on validation data |
+"""

@@ -1,0 +1,53 @@
+"""Single choice: softmax where exactly one label is true."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlc.outputs.base import LabelOutput, register_pytree
+
+
+@register_pytree
+@dataclass(frozen=True, eq=False)
+class SingleChoice(LabelOutput):
+    """P({l} | x) = softmax(z)_l; every other set has probability 0.
+
+    Args:
+        logits_BL: raw tensors z.
+    """
+
+    logits_BL: Tensor
+
+    def score_logits(self) -> Tensor:
+        """log softmax(z), so that scores compare across examples as well."""
+        return F.log_softmax(self.logits_BL, dim=1)
+
+    def scores(self) -> Tensor:
+        """The marginals."""
+        return F.softmax(self.logits_BL, dim=1)
+
+    def marginals(self) -> Tensor:
+        """softmax(z)."""
+        return F.softmax(self.logits_BL, dim=1)
+
+    def cardinality(self) -> Tensor:
+        """All mass on one label."""
+        pmf_BK = self.logits_BL.new_zeros(len(self.logits_BL), self.logits_BL.shape[1] + 1)
+        pmf_BK[:, 1] = 1
+        return pmf_BK
+
+    def expected_count(self) -> Tensor:
+        """1 for every example."""
+        return self.logits_BL.new_ones(len(self.logits_BL))
+
+    def log_prob(self, y_BL: Tensor) -> Tensor:
+        """log softmax(z) of the one label; -inf where y has none or several."""
+        log_p_B = (F.log_softmax(self.logits_BL, dim=1) * y_BL).sum(1)
+        return torch.where(y_BL.sum(1) == 1, log_p_B, -torch.inf)
+
+    def mode(self) -> Tensor:
+        """The label with the largest logit (the first of several)."""
+        chosen_B = self.logits_BL.argmax(1)
+        return F.one_hot(chosen_B, self.logits_BL.shape[1]).bool()
