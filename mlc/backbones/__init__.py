@@ -1,0 +1,1 @@
+"""Backbones: from named inputs to one row of features."""

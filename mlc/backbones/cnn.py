@@ -11,7 +11,7 @@ from mlc.errors import UserError
 
 
 class CNN(Backbone):
-    """Blocks of convolution 3×3, batch norm, ReLU, convolution 3×3, batch norm, ReLU, max pooling 2; then a dense layer.
+    """Blocks of (convolution 3×3, batch norm, ReLU) repeated, then max pooling 2; at the end a dense layer.
 
     Args:
         input_shape: (channels, height, width) of one picture.

@@ -8,7 +8,17 @@ from mlc.outputs.base import LabelOutput
 
 
 class Calibrator(nn.Module, ABC):
-    """A map from an output to an output with calibrated marginals; what it fits is kept in buffers."""
+    """A map from an output to an output with calibrated marginals; what it fits is kept in buffers.
+
+    Before `fit` it reads the scores as they are: a logit stays that logit.
+
+    Args:
+        n_labels: number of labels L.
+    """
+
+    def __init__(self, *, n_labels: int):
+        super().__init__()
+        self.n_labels = n_labels
 
     @abstractmethod
     def check(self, output: LabelOutput) -> None:

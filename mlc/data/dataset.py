@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -62,6 +62,7 @@ class Dataset:
         return tuple(self.train.inputs["x"].shape[1:])
 
 
+@runtime_checkable
 class DatasetSource(Protocol):
     """What a dataset config builds: cheap to construct, `load` does the work."""
 

@@ -8,7 +8,15 @@ from mlc.outputs.base import LabelOutput
 
 
 class Decision(nn.Module, ABC):
-    """A rule from an output to a boolean set per example; what it fits is kept in buffers."""
+    """A rule from an output to a boolean set per example; what it fits is kept in buffers.
+
+    Args:
+        n_labels: number of labels L.
+    """
+
+    def __init__(self, *, n_labels: int):
+        super().__init__()
+        self.n_labels = n_labels
 
     @abstractmethod
     def check(self, output: LabelOutput) -> None:
@@ -16,7 +24,7 @@ class Decision(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
-        """Fit on validation outputs and targets (N×L, 0 or 1); nothing to do for a rule without parameters."""
+        """Fit on validation outputs and targets (N×L, 0 or 1); nothing to do where nothing is fitted."""
 
     @abstractmethod
     def forward(self, output: LabelOutput) -> Tensor:

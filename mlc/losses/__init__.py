@@ -1,0 +1,1 @@
+"""Losses: one number per example, and what the trained output then means."""

@@ -1,5 +1,6 @@
 """Absolute KL of pseudo-distributions: every term of the divergence counts as positive."""
 
+import math
 from typing import Annotated, cast
 
 import torch
@@ -30,7 +31,7 @@ class AbsoluteKL(Loss):
         epsilon: where both sides are clipped below.
 
     Not proper: with P(y=1) = p its optimum q solves p M(q) = (1 - p) N(q), with
-    M = (1 - q)/q - log q and N = log(q/ε) + 1 - ε/q, so q is far below p (p = ½ gives q = .084 at ε = 1e-7).
+    M = (1 - q)/q - log q and N = log(q/ε) + 1 - ε/q, so q is far below p (p = ½ gives q = .077 at ε = 1e-7).
     N grows and M falls with q, hence p = N / (N + M) is an exact inverse link for σ(z). The product of a
     factorised head has no such reading as probabilities (it may exceed 1): there the loss leaves scores.
     """
@@ -50,9 +51,10 @@ class AbsoluteKL(Loss):
         if isinstance(output, FactorisedCount):
             return ScoresOnly(output.score_logits(), output.scores())
         logits_BL = cast(IndependentLabels, output).logits_BL
-        # Everything from logits: 1 - q and log q lose their digits near q = 1.
-        m_BL = torch.exp(-logits_BL) + F.softplus(-logits_BL)
-        log_ratio_BL = F.logsigmoid(logits_BL) - torch.log(torch.tensor(self.epsilon))
-        n_BL = log_ratio_BL + 1 - torch.exp(-log_ratio_BL)
-        tiny = torch.finfo(logits_BL.dtype).tiny
-        return IndependentLabels(n_BL.clamp(min=tiny).log() - m_BL.clamp(min=tiny).log())
+        # Everything from logits: 1 - q and log q lose their digits near q = 1, and (1 - q)/q overflows near 0.
+        log_m_BL = torch.logaddexp(-logits_BL, F.softplus(-logits_BL).log())
+        log_ratio_BL = F.logsigmoid(logits_BL) - math.log(self.epsilon)
+        n_BL = log_ratio_BL - torch.expm1(-log_ratio_BL)
+        # Up to q = ε the loss is flat, which is its optimum for p = 0 alone.
+        log_n_BL = n_BL.clamp(min=torch.finfo(logits_BL.dtype).tiny).log()
+        return IndependentLabels(log_n_BL - log_m_BL)

@@ -15,8 +15,8 @@ class CategoricalCrossEntropy(Loss):
     """-Σ_l (y_l / n) log softmax(z)_l, from logits (S1, S2).
 
     With one label per row it is the negative log-likelihood of SingleChoice. With several it is the
-    cross-entropy of the row's shares, whose optimum is E[y_l / n | x]: it says nothing about n. A row
-    without labels carries no gradient.
+    cross-entropy of the row's shares, whose optimum is E[y_l / n | x, n > 0]: it says nothing about n. A
+    row without labels carries no gradient.
     """
 
     accepts = (SingleChoice, LabelShares)

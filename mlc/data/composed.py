@@ -1,0 +1,113 @@
+"""A data set of composed pictures, from glyphs that never cross from one split to another."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mlc.data.dataset import Dataset, Split
+from mlc.data.pictures import N_DIGITS, Pictures, compose
+from mlc.data.standardise import fit_standardisation, standardise
+from mlc.errors import UserError
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """Single handwritten digits.
+
+    Args:
+        pixels_GHW: float32 G×H×W, 0..1.
+        digits_G: int64, the digit that each glyph shows.
+    """
+
+    pixels_GHW: Tensor
+    digits_G: Tensor
+
+    def hold_out(self, fraction: float, *, generator: torch.Generator) -> tuple["Glyphs", "Glyphs"]:
+        """Split at random into the rest and a share `fraction`, the same share of every digit.
+
+        Raises:
+            UserError: one side would have no glyph.
+        """
+        held_G = torch.zeros(len(self.digits_G), dtype=torch.bool)
+        for digit in range(N_DIGITS):
+            rows = (self.digits_G == digit).nonzero().squeeze(1)
+            order = torch.randperm(len(rows), generator=generator)
+            held_G[rows[order[: round(fraction * len(rows))]]] = True
+        if held_G.all() or not held_G.any():
+            raise UserError(
+                f"Holding out a fraction of {fraction} of {len(held_G)} digits leaves a split empty."
+            )
+        rest = Glyphs(self.pixels_GHW[~held_G], self.digits_G[~held_G])
+        return rest, Glyphs(self.pixels_GHW[held_G], self.digits_G[held_G])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composition:
+    """How many pictures to compose, and how.
+
+    Args:
+        n_train: pictures for training and validation together.
+        n_test: pictures for testing.
+        valid_fraction: share of the training glyphs, and of `n_train`, held out for validation.
+        canvas: height and width of a picture, pixels.
+        grid: the canvas has grid×grid cells, each with one digit at most.
+        max_digits: most digits on one picture.
+    """
+
+    n_train: int
+    n_test: int
+    valid_fraction: float
+    canvas: int
+    grid: int
+    max_digits: int
+
+    def dataset(
+        self, name: str, *, train: Glyphs, test: Glyphs, generator: torch.Generator, notes: tuple[str, ...]
+    ) -> Dataset:
+        """Hold out validation glyphs from `train`, compose the three splits and standardise them.
+
+        Raises:
+            UserError: a split would be empty.
+        """
+        n_valid = round(self.valid_fraction * self.n_train)
+        n_rest = self.n_train - n_valid
+        if not n_valid or not n_rest:
+            raise UserError(
+                f"n_train={self.n_train} and valid_fraction={self.valid_fraction} give {n_rest} training and "
+                f"{n_valid} validation pictures; both need at least one."
+            )
+        rest, held = train.hold_out(self.valid_fraction, generator=generator)
+        # Train comes last, so that its size does not change the other pictures.
+        pictures = {
+            "test": self._compose(test, self.n_test, generator),
+            "valid": self._compose(held, n_valid, generator),
+            "train": self._compose(rest, n_rest, generator),
+        }
+        mean, scale = fit_standardisation(pictures["train"].x)
+        splits = {
+            key: Split({"x": standardise(composed.x, mean=mean, scale=scale)}, composed.y_NL)
+            for key, composed in pictures.items()
+        }
+        return Dataset(
+            name=name,
+            label_names=tuple(str(digit) for digit in range(N_DIGITS)),
+            **splits,
+            preparation={"mean": mean, "scale": scale},
+            notes=(
+                f"Composed from {len(rest.digits_G)} training, {len(held.digits_G)} validation and "
+                f"{len(test.digits_G)} test glyphs; no glyph is in two splits.",
+                *notes,
+            ),
+        )
+
+    def _compose(self, glyphs: Glyphs, n_pictures: int, generator: torch.Generator) -> Pictures:
+        return compose(
+            glyphs.pixels_GHW,
+            glyphs.digits_G,
+            n_pictures=n_pictures,
+            canvas=self.canvas,
+            grid=self.grid,
+            max_digits=self.max_digits,
+            generator=generator,
+        )

@@ -1,0 +1,47 @@
+"""Where the data files are: one folder for all of them, named by the user."""
+
+import os
+from pathlib import Path
+
+from mlc.errors import UserError
+
+_DEFAULT = Path("~/.cache/mlc")
+
+
+def data_root() -> Path:
+    """The folder that holds the files of every data set.
+
+    It is the environment variable MLC_DATA, or ~/.cache/mlc when that is unset. Nothing is ever created
+    here: a mistyped folder must not pass for an empty one.
+
+    Raises:
+        UserError: MLC_DATA names a folder that does not exist.
+    """
+    named = os.environ.get("MLC_DATA")
+    if not named:
+        return _DEFAULT.expanduser()
+    root = Path(named).expanduser()
+    if not root.is_dir():
+        raise UserError(
+            f"MLC_DATA={named} does not exist; create that folder and put the data files in it, "
+            "or set MLC_DATA to the folder that has them."
+        )
+    return root
+
+
+def data_file(*parts: str) -> Path:
+    """The file at `parts` below the data root, which must be there.
+
+    Args:
+        parts: folders and file name, such as "yeast", "yeast.xml"; an absolute path stands for itself.
+
+    Raises:
+        UserError: the file is missing; the message says what to put where.
+    """
+    path = data_root().joinpath(*parts)
+    if not path.is_file():
+        raise UserError(
+            f"{path} is missing; put the file {path.name} in the folder {path.parent}, "
+            "or set MLC_DATA to the data root that has it."
+        )
+    return path

@@ -1,0 +1,103 @@
+"""From a recipe to a job, and from a run folder back to its recipe and classifier."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from mlc.batch import LabelStatistics
+from mlc.errors import UserError
+from mlc.experiment.recipe import Config, Recipe, check_fit, read_recipe
+from mlc.model import Classifier
+from mlc.training.checkpoint import load_checkpoint
+from mlc.training.run import Job
+from mlc.training.run_files import Facts, RunFiles, load_facts
+
+
+def make_job(recipe: Recipe, folder: Path) -> Job:
+    """Load the data and build everything a run needs.
+
+    Raises:
+        UserError: the data cannot be read, or a choice does not fit it.
+    """
+    dataset = recipe.source.load(seed=recipe.seed)
+    labels = LabelStatistics.from_targets(dataset.train.y_NL)
+    recipe = recipe.resolved(labels)
+    check_fit(recipe, labels)
+    facts = Facts(dataset.input_shape, dataset.label_names, labels, dataset.preparation)
+    classifier = recipe.classifier(input_shape=facts.input_shape, labels=labels)
+    notes = list(dataset.notes)
+    empty_rows = int((dataset.train.y_NL.sum(1) == 0).sum())
+    if classifier.loss.ignores_empty_rows and empty_rows:
+        notes.append(f"{empty_rows} training rows have no label and carry no gradient under this loss.")
+    return Job(
+        folder=folder,
+        config=recipe.config,
+        dataset=dataset,
+        facts=facts,
+        classifier=classifier,
+        make_optimizer=recipe.optimizer,
+        schedule=recipe.schedule,
+        settings=recipe.settings,
+        seed=recipe.seed,
+        notes=tuple(notes),
+    )
+
+
+def read_run_config(folder: Path) -> Config:
+    """The resolved config of a run folder.
+
+    Raises:
+        UserError: the folder is no run.
+    """
+    path = RunFiles(folder).config
+    if not path.is_file():
+        raise UserError(f"{folder} is no run: it has no {path.name}; give a folder that mlc.train has made")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} holds no config: give a folder that mlc.train has made")
+    return config
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, read back from its folder.
+
+    Args:
+        recipe: its choices.
+        classifier: trained and fitted, on the CPU, in evaluation mode.
+        facts: what it was built for.
+    """
+
+    recipe: Recipe
+    classifier: Classifier
+    facts: Facts
+
+
+def read_trained_run(folder: Path) -> TrainedRun:
+    """The classifier that a finished run has left.
+
+    Raises:
+        UserError: no run, not finished, or damaged.
+    """
+    recipe = read_recipe(read_run_config(folder))
+    path = RunFiles(folder).classifier
+    if not path.is_file():
+        raise UserError(
+            f"{folder} has not finished training, so it has no {path.name}: run python -m mlc.train resume={folder}"
+        )
+    facts, parts = load_facts(path)
+    classifier = recipe.classifier(input_shape=facts.input_shape, labels=facts.labels)
+    for name, part in classifier.parts().items():
+        try:
+            part.load_state_dict(parts[name])
+        except (KeyError, RuntimeError) as error:
+            raise UserError(f"{path} does not fit {folder}/config.yaml: one of the two has been changed") from error
+        part.eval()
+    return TrainedRun(recipe, classifier, facts)

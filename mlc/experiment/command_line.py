@@ -1,0 +1,89 @@
+"""What the doors share: reading `key=value` words, and turning mistakes into one sentence and an exit code."""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mlc.errors import Fault, UserError
+from mlc.experiment.instantiate import did_you_mean
+
+USER_MISTAKE, FAULT, INTERRUPTED = 2, 1, 130
+
+# Paths and texts may hold anything that the override grammar would read as its own signs.
+VERBATIM = frozenset(
+    {"run", "input", "output", "text", "resume", "dataset.path", "dataset.text", "dataset.labels"}
+)
+
+
+def quote_verbatim(words: Sequence[str]) -> list[str]:
+    """The same words, with the values of path and text options quoted for Hydra's override grammar."""
+    return [_quote(word) for word in words]
+
+
+def _quote(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals or key.lstrip("+") not in VERBATIM or not value:
+        return word
+    value = value.replace("${", "\\${")
+    # Inside quotes a backslash counts only before a quote: double those, and those at the very end.
+    value = re.sub(r"(\\*)'", lambda match: match[1] * 2 + "\\'", value)
+    value = re.sub(r"(\\+)$", lambda match: match[1] * 2, value)
+    return f"{key}='{value}'"
+
+
+def take(words: Sequence[str], key: str) -> tuple[str | None, list[str]]:
+    """The value of `key=value` (None where it is not given), and the other words."""
+    found = [word for word in words if word.startswith(f"{key}=")]
+    if len(found) > 1:
+        raise UserError(f"{key}= is given {len(found)} times: give it once")
+    rest = [word for word in words if word not in found]
+    return (found[0].partition("=")[2] if found else None), rest
+
+
+def read_words(words: Sequence[str], *, usage: str, known: Sequence[str], required: Sequence[str]) -> dict[str, str]:
+    """Read a door's `key=value` words, values verbatim.
+
+    Raises:
+        UserError: a word that is no key=value, an unknown key, or a required one that is missing.
+    """
+    values: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or key not in known:
+            raise UserError(f"{word} is not understood{did_you_mean(key, list(known))} Usage: {usage}")
+        if key in values:
+            raise UserError(f"{key}= is given twice: give it once")
+        values[key] = value
+    for key in required:
+        if not values.get(key):
+            raise UserError(f"{key}= is missing. Usage: {usage}")
+    return values
+
+
+def existing_folder(value: str, *, key: str) -> Path:
+    """The folder that `key=` names.
+
+    Raises:
+        UserError: it is not there, or no folder.
+    """
+    path = Path(value).expanduser()
+    if not path.is_dir():
+        raise UserError(f"{key}={value} is no folder: give the folder of a run, for example {key}=runs/<name>")
+    return path
+
+
+def exit_code(door: Callable[[], None]) -> int:
+    """Run a door; a mistake or a fault becomes one sentence on the standard error, and the exit code says which."""
+    try:
+        door()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_MISTAKE
+    except Fault as error:
+        print(f"fault: {error}", file=sys.stderr)
+        return FAULT
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    return 0

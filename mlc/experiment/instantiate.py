@@ -1,0 +1,122 @@
+"""From one config node to one object, checked: only known classes, only known keys, only fitting values.
+
+Hydra's own `instantiate` calls whatever a file names, which makes a stranger's run folder executable code
+(GHSA-37p2-j732-x8pj). Here a `_target_` is imported only from allowed modules and must be a class of the
+kind its group asks for.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlc.errors import UserError
+
+_RUNTIME = frozenset({"self", "in_features", "labels", "input_shape", "n_labels", "params"})
+_ALLOWED = ("mlc.backbones", "mlc.calibration", "mlc.data", "mlc.decisions", "mlc.heads", "mlc.losses") + (
+    "mlc.training",
+    "torch.optim",
+)
+
+Node = Mapping[str, Any]
+
+
+def make(node: Node, *, group: str, kind: type) -> Callable[..., Any]:
+    """A callable that takes the run-time arguments and builds the node's object.
+
+    Args:
+        node: a config node with `_target_` and the constructor's options.
+        group: the config group, for messages.
+        kind: the class (or protocol) the target must be.
+
+    Raises:
+        UserError: unknown or disallowed target, unknown or missing key, or a value that does not fit.
+    """
+    target = _resolve(node, group=group, kind=kind)
+    options = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
+    check_options(target, options, group=group)
+    return functools.partial(_call, target, group, options)
+
+
+def _call(target: type, group: str, options: dict[str, Any], **runtime: Any) -> Any:
+    wanted = inspect.signature(target).parameters
+    try:
+        return target(**options, **{key: value for key, value in runtime.items() if key in wanted})
+    except ValueError as error:
+        raise UserError(f"{group}: {error}") from error
+
+
+def _resolve(node: Node, *, group: str, kind: type) -> type:
+    name = node.get("_target_") if isinstance(node, Mapping) else None
+    if not isinstance(name, str):
+        raise UserError(f"{group} has no _target_: choose one by name, for example {group}=<name>")
+    module_name, _, class_name = name.rpartition(".")
+    if not _is_allowed(module_name):
+        raise UserError(f"{group}._target_={name} is refused: a config may only name classes of mlc and torch.optim")
+    try:
+        target = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError):
+        raise UserError(f"{group}._target_={name} does not exist") from None
+    # The resolved object counts, not the string: a name inside an allowed module may be somebody else's.
+    if not inspect.isclass(target) or not _is_allowed(target.__module__) or not issubclass(target, kind):
+        raise UserError(f"{group}._target_={name} is refused: it is no {kind.__name__}")
+    return target
+
+
+def _is_allowed(module_name: str) -> bool:
+    return any(module_name == allowed or module_name.startswith(allowed + ".") for allowed in _ALLOWED)
+
+
+def check_options(target: type, options: Node, *, group: str) -> None:
+    """Compare options with the constructor's signature and annotations.
+
+    Raises:
+        UserError: naming the key, the value and what is allowed.
+    """
+    parameters = inspect.signature(target).parameters
+    settable = [name for name in parameters if name not in _RUNTIME]
+    for key in options:
+        if key not in settable:
+            raise UserError(f"{group}.{key} is no option of {target.__name__}{did_you_mean(str(key), settable)}")
+    for name in settable:
+        if name not in options and parameters[name].default is inspect.Parameter.empty:
+            raise UserError(f"{group}.{name} is missing: {target.__name__} needs it")
+    hints = typing.get_type_hints(target.__init__, include_extras=True)
+    for key, value in options.items():
+        if key in hints:
+            check_value(hints[key], value, name=f"{group}.{key}")
+
+
+def check_value(hint: Any, value: Any, *, name: str) -> None:
+    """Check one value against a type annotation.
+
+    Raises:
+        UserError: naming the key, the value and what is allowed.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError  # costs 0.1 s: only where a config is read
+
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except Exception:  # a class with its own config
+        adapter = TypeAdapter(hint)
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        found = [e["msg"] for e in error.errors() if e["type"] not in ("is_instance_of", "none_required")]
+        messages = [message[:1].lower() + message[1:] for message in dict.fromkeys(found)]
+        raise UserError(f"{name}={_show(value)} is not allowed: {' or '.join(messages)}") from None
+
+
+def _show(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """The end of a sentence: the nearest known word, or all of them."""
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f"; did you mean {close[0]}?"
+    return f"; it has {', '.join(known)}" if known else "; it has no options"

@@ -1,0 +1,93 @@
+"""torchmetrics states for what the pure functions return, so that batches and processes merge.
+
+torchmetrics takes a second to import: only the first evaluation imports this module.
+"""
+
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mlc.metrics.average_precision import AveragePrecision, average_precision
+from mlc.metrics.score_histogram import BINS, add_to_histograms, histogram_average_precision
+
+S = TypeVar("S", bound=NamedTuple)
+
+
+class SumAccumulator(Metric, Generic[S]):
+    """Adds up what batches return, field by field.
+
+    Args:
+        zero: the sums of no rows.
+    """
+
+    full_state_update = False
+
+    def __init__(self, zero: S) -> None:
+        super().__init__()
+        self._sums = type(zero)
+        for name, value in zip(zero._fields, zero, strict=True):
+            self.add_state(name, value, dist_reduce_fx="sum")
+
+    def update(self, sums: S) -> None:
+        """Add the sums of a batch."""
+        for name, value in zip(sums._fields, sums, strict=True):
+            setattr(self, name, getattr(self, name) + value)
+
+    def compute(self) -> S:
+        """The sums of all batches of all processes, on the CPU."""
+        return self._sums(*(getattr(self, name).cpu() for name in self._sums._fields))
+
+
+class ExactAveragePrecision(Metric):
+    """Keeps the scores (float32) and targets (1 byte) of all rows on the CPU, as they come."""
+
+    full_state_update = False
+    scores: list[Tensor]
+    y: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("scores", [], dist_reduce_fx="cat")
+        self.add_state("y", [], dist_reduce_fx="cat")
+
+    def update(self, scores_BL: Tensor, y_BL: Tensor) -> None:
+        """Keep a batch."""
+        self.scores.append(scores_BL.detach().float().cpu())
+        self.y.append(y_BL.bool().cpu())
+
+    def compute(self) -> AveragePrecision:
+        """Average precision of all rows of all processes."""
+        return average_precision(_parts(self.scores), _parts(self.y))
+
+
+class HistogramAveragePrecision(Metric):
+    """Keeps two histograms of BINS counts per label.
+
+    Args:
+        n_labels: number of labels L.
+    """
+
+    full_state_update = False
+    all_KL: Tensor
+    positive_KL: Tensor
+
+    def __init__(self, *, n_labels: int) -> None:
+        super().__init__()
+        zeros_KL = torch.zeros(BINS, n_labels, dtype=torch.int32)
+        self.add_state("all_KL", zeros_KL, dist_reduce_fx="sum")
+        self.add_state("positive_KL", zeros_KL, dist_reduce_fx="sum")
+
+    def update(self, scores_BL: Tensor, y_BL: Tensor) -> None:
+        """Count a batch."""
+        add_to_histograms(self.all_KL, self.positive_KL, scores_BL, y_BL)
+
+    def compute(self) -> AveragePrecision:
+        """Average precision of all rows of all processes, with its bound."""
+        return histogram_average_precision(self.all_KL.cpu(), self.positive_KL.cpu())
+
+
+def _parts(state: list[Tensor] | Tensor) -> list[Tensor]:
+    # torchmetrics joins a list into one tensor when it merges processes.
+    return [state] if isinstance(state, Tensor) else state

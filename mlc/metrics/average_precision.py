@@ -1,0 +1,93 @@
+"""Average precision of each label: how well its scores sort the rows. Exact, from the scores of all rows.
+
+A label without positives has no average precision (NaN here, null in reports), and mAP leaves it out.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mlc.metrics.ranks import BLOCK_CELLS, positive_ranks
+
+# Points of a precision-recall curve: at 1 %, 2 %, .. 100 % of a label's positives.
+CURVE_POINTS = 100
+
+
+class AveragePrecision(NamedTuple):
+    """Average precision and precision-recall curve of each label; NaN for labels without positives.
+
+    Args:
+        ap_L: average precision.
+        error_bound_L: the true value lies within ap_L ± error_bound_L; 0 where ap_L is exact.
+        precision_LC, recall_LC: C = CURVE_POINTS points of the curve, by increasing recall: the c-th is where
+            the threshold, coming down from above, first reaches c % of the positives.
+    """
+
+    ap_L: Tensor
+    error_bound_L: Tensor
+    precision_LC: Tensor
+    recall_LC: Tensor
+
+
+def average_precision(scores: Sequence[Tensor], y: Sequence[Tensor]) -> AveragePrecision:
+    """Average precision per label: the mean over its positives of the precision at their score.
+
+    Equals Σ (recall step) · precision without interpolation; tied rows enter together.
+
+    Args:
+        scores: N×L scores, larger = more relevant, in parts of some rows each: joining them would hold the
+            whole twice. It works on a few labels at a time for the same reason.
+        y: targets (0 or 1, any type), in the same parts.
+
+    Source: scikit-learn, `average_precision_score`; Boyd, Eng & Page, 2013.
+    """
+    rows, n_labels = sum(len(part) for part in scores), scores[0].shape[1]
+    block = max(1, BLOCK_CELLS // max(1, rows))
+    blocks = [
+        _block(_labels(scores, start, start + block), _labels(y, start, start + block))
+        for start in range(0, n_labels, block)
+    ]
+    return AveragePrecision(*(torch.cat(values) for values in zip(*blocks, strict=True)))
+
+
+def label_mean(values_L: Tensor) -> float | None:
+    """Mean over the labels for which a value is defined (not NaN); None if there is none."""
+    mean = float(values_L.nanmean())
+    return None if math.isnan(mean) else mean
+
+
+def curve_counts(positives_L: Tensor) -> Tensor:
+    """L×C how many positives each point of the curve must reach: c % of them, rounded up."""
+    point_C = torch.arange(1, CURVE_POINTS + 1, device=positives_L.device)
+    return (point_C * positives_L[:, None] + CURVE_POINTS - 1) // CURVE_POINTS
+
+
+def _labels(parts: Sequence[Tensor], start: int, end: int) -> Tensor:
+    return torch.cat([part[:, start:end] for part in parts]).T
+
+
+def _block(scores_LN: Tensor, y_LN: Tensor) -> AveragePrecision:
+    ranks = positive_ranks(scores_LN, y_LN)
+    n_L = ranks.positives_R
+    precision_P = ranks.positives_at_least_P.double() / ranks.at_least_P
+    recall_P = ranks.positives_at_least_P.double() / n_L[ranks.row_P]
+    ap_L = torch.zeros_like(n_L, dtype=torch.float64).index_add_(0, ranks.row_P, precision_P) / n_L
+
+    # A label's positives lie from its lowest score to its highest: the n-th best is n before the end.
+    at_LC = n_L.cumsum(0)[:, None] - curve_counts(n_L)
+    none_L1 = (n_L == 0)[:, None]
+    return AveragePrecision(
+        ap_L=ap_L,
+        error_bound_L=ap_L - ap_L,
+        precision_LC=_take(precision_P, at_LC, none_L1),
+        recall_LC=_take(recall_P, at_LC, none_L1),
+    )
+
+
+def _take(values_P: Tensor, at_LC: Tensor, none_L1: Tensor) -> Tensor:
+    """values_P[at_LC], and NaN in the rows without positives, whose index may lie outside."""
+    padded = torch.cat([values_P, values_P.new_full((1,), torch.nan)])
+    return padded[at_LC.masked_fill(none_L1, len(values_P))]

@@ -1,0 +1,123 @@
+"""Metrics of probabilities: calibration error, reliability diagrams, Brier score, log loss.
+
+A score read as if it were a probability may lie outside 0..1: the outermost bin takes it, and its value
+enters every sum as it is.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BINS = 15
+# A probability given to what happened counts as no less than this, so that log loss stays finite.
+SMALLEST_PROBABILITY = 1e-7
+
+
+class CalibrationSums(NamedTuple):
+    """What a batch adds to the calibration metrics (float64).
+
+    Args:
+        rows_KL: rows in each of the BINS bins, per label.
+        probability_KL: sum of their probabilities.
+        positives_KL: sum of their targets.
+        squared_error: sum of (p - y)² over rows and labels.
+    """
+
+    rows_KL: Tensor
+    probability_KL: Tensor
+    positives_KL: Tensor
+    squared_error: Tensor
+
+
+class LogLossSums(NamedTuple):
+    """What a batch adds to the log loss.
+
+    Args:
+        nats: sum over rows and labels of -log(probability given to what happened), float64.
+        cells: number of rows times labels.
+    """
+
+    nats: Tensor
+    cells: Tensor
+
+
+class ReliabilityBins(NamedTuple):
+    """Points of a reliability diagram.
+
+    Args:
+        rows: rows in each bin.
+        probability: mean probability in each bin, NaN where it is empty.
+        frequency: share of positives in each bin, NaN where it is empty.
+    """
+
+    rows: Tensor
+    probability: Tensor
+    frequency: Tensor
+
+
+class Reliability(NamedTuple):
+    """Reliability diagram of all labels together (length K) and of each label (L×K)."""
+
+    overall: ReliabilityBins
+    per_label: ReliabilityBins
+
+
+def calibration_sums(p_BL: Tensor, y_BL: Tensor) -> CalibrationSums:
+    """Sum probabilities and targets (0 or 1) per label and bin: [0, 1/K), [1/K, 2/K), .. [1 - 1/K, 1]."""
+    bin_BL = (p_BL * BINS).long().clamp_(0, BINS - 1)
+    zero_KL = p_BL.new_zeros(BINS, p_BL.shape[1], dtype=torch.float64)
+    return CalibrationSums(
+        rows_KL=zero_KL.scatter_add(0, bin_BL, zero_KL.new_ones(()).expand(bin_BL.shape)),
+        probability_KL=zero_KL.scatter_add(0, bin_BL, p_BL.double()),
+        positives_KL=zero_KL.scatter_add(0, bin_BL, y_BL.double()),
+        squared_error=(p_BL - y_BL).square().sum(dtype=torch.float64),
+    )
+
+
+def log_loss_sums(p_BL: Tensor, y_BL: Tensor) -> LogLossSums:
+    """Sum the binary cross-entropy of the marginals; a row and label costs at most 16.1 nats."""
+    given_BL = torch.where(y_BL.bool(), p_BL, 1 - p_BL).clamp(min=SMALLEST_PROBABILITY)
+    nats = -given_BL.log().sum(dtype=torch.float64)
+    return LogLossSums(nats=nats, cells=nats.new_tensor(p_BL.numel()))
+
+
+def log_loss(sums: LogLossSums) -> float:
+    """Log loss of the marginals: mean over rows and labels, in nats."""
+    return float(sums.nats / sums.cells)
+
+
+def label_calibration_error(sums: CalibrationSums) -> Tensor:
+    """Expected calibration error of each label, L values: Σ_b (n_b / N) |frequency_b - mean probability_b|.
+
+    Source: Naeini, Cooper & Hauskrecht, 2015; Guo et al., 2017, eq. 3, with the label's frequency for
+        their accuracy.
+    """
+    # n_b cancels: n_b |Σy/n_b - Σp/n_b| = |Σy - Σp|.
+    gap_L = (sums.positives_KL - sums.probability_KL).abs().sum(0)
+    return gap_L / sums.rows_KL.sum(0)
+
+
+def calibration_metrics(sums: CalibrationSums) -> dict[str, float]:
+    """Class-wise ECE (mean over labels) and Brier score (mean over rows and labels of (p - y)²).
+
+    Source: Kull et al., 2019 (class-wise ECE); Brier, 1950.
+    Differs: Brier sums over the two outcomes of an event, which doubles the value given here.
+    """
+    return {
+        "classwise_ece": float(label_calibration_error(sums).mean()),
+        "brier": float(sums.squared_error / sums.rows_KL.sum()),
+    }
+
+
+def reliability(sums: CalibrationSums) -> Reliability:
+    """The points of the reliability diagrams."""
+    columns = (sums.rows_KL, sums.probability_KL, sums.positives_KL)
+    return Reliability(
+        overall=_bins(*(values_KL.sum(1) for values_KL in columns)),
+        per_label=_bins(*(values_KL.T for values_KL in columns)),
+    )
+
+
+def _bins(rows: Tensor, probability: Tensor, positives: Tensor) -> ReliabilityBins:
+    return ReliabilityBins(rows=rows, probability=probability / rows, frequency=positives / rows)

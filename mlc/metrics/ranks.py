@@ -1,0 +1,64 @@
+"""Where each positive stands when its row is sorted by score: all that ranking metrics need to know.
+
+LRAP, coverage, ranking loss, precision@k and nDCG@k are sums over the positives of functions of these ranks,
+with rows = examples; average precision is the same sum with rows = labels. So one sort serves them all, and
+ties are handled once.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Cells sorted at a time: 8 MB of keys, so that a block stays in the processor's cache.
+BLOCK_CELLS = 2**20
+
+
+class PositiveRanks(NamedTuple):
+    """Ranks of the P positives of an R×C matrix, row by row, from the lowest score to the highest.
+
+    Args:
+        row_P: the row of each positive.
+        above_P: cells of its row with a larger score.
+        at_least_P: cells of its row with a score at least as large, itself included.
+        positives_at_least_P: those of them that are positive.
+        positives_R: positives in each row.
+    """
+
+    row_P: Tensor
+    above_P: Tensor
+    at_least_P: Tensor
+    positives_at_least_P: Tensor
+    positives_R: Tensor
+
+
+def positive_ranks(scores_RC: Tensor, y_RC: Tensor) -> PositiveRanks:
+    """Rank the positives (y_RC is 1 or True) of each row by their scores, read as float32."""
+    positive_RC = y_RC.bool()
+    keys_RC = _keys(scores_RC)
+    keys = keys_RC.sort(dim=1).values.flatten()
+    key_P = keys_RC[positive_RC].sort().values
+    row_P = (key_P + 2**31) >> 32
+
+    end_P = (row_P + 1) * scores_RC.shape[1]
+    positives_R = positive_RC.sum(1)
+    positives_end_P = positives_R.cumsum(0)[row_P]
+    return PositiveRanks(
+        row_P=row_P,
+        above_P=end_P - torch.searchsorted(keys, key_P, right=True),
+        at_least_P=end_P - torch.searchsorted(keys, key_P),
+        positives_at_least_P=positives_end_P - torch.searchsorted(key_P, key_P),
+        positives_R=positives_R,
+    )
+
+
+def _keys(scores_RC: Tensor) -> Tensor:
+    """R×C int64 keys that sort by row first and by score within the row.
+
+    The bits of a float32 sort like an integer, once those of negative numbers are reversed. With the row in
+    the upper half, rows sorted one by one are sorted as a whole, so a binary search needs no loop over rows.
+    """
+    # Adding 0 turns -0.0 into 0.0: they are equal as scores but not as bits.
+    bits_RC = (scores_RC.float() + 0.0).contiguous().view(torch.int32)
+    ordered_RC = bits_RC ^ ((bits_RC >> 31) & 0x7FFFFFFF)
+    return ordered_RC + (torch.arange(len(scores_RC), device=scores_RC.device) << 32)[:, None]

@@ -1,0 +1,212 @@
+"""Every metric of an evaluation at once, under flat and stable names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from mlc.errors import UserError
+from mlc.metrics.accumulators import ExactAveragePrecision, HistogramAveragePrecision, SumAccumulator
+from mlc.metrics.average_precision import AveragePrecision, label_mean
+from mlc.metrics.calibration import (
+    Reliability,
+    calibration_metrics,
+    calibration_sums,
+    label_calibration_error,
+    log_loss,
+    log_loss_sums,
+    reliability,
+)
+from mlc.metrics.decisions import decision_metrics, decision_sums, label_decisions
+from mlc.metrics.ranking import ranking_metrics, ranking_sums
+
+Mode = Literal["exact", "streaming"]
+_SUFFIX = {"calibrated": "", "uncalibrated": "_uncalibrated"}
+_BYTES_PER_CELL = 5  # float32 score, one byte of target
+
+
+def choose_mode(n_rows: int, n_labels: int, *, memory_limit_mb: float) -> tuple[Mode, str]:
+    """Whether all scores can be kept for the exact average precision, and why, in one sentence."""
+    needed_mb = n_rows * n_labels * _BYTES_PER_CELL / 1e6
+    size = f"the scores of {n_rows} rows × {n_labels} labels take {needed_mb:.0f} MB"
+    if needed_mb <= memory_limit_mb:
+        return "exact", f"Average precision is exact: {size}, within the limit of {memory_limit_mb:g} MB."
+    return (
+        "streaming",
+        f"Average precision comes from histograms, with an error bound: {size}, "
+        f"more than the limit of {memory_limit_mb:g} MB.",
+    )
+
+
+@dataclass(frozen=True)
+class SuiteResult:
+    """What an evaluation found.
+
+    Args:
+        values: metric by name; None where it is not defined.
+        reasons: why, for each None.
+        per_label: columns of length L: precision, recall, f1, support, predicted, and where they were asked
+            for ece, ece_uncalibrated, ap, ap_error_bound; NaN where not defined.
+        reliability: reliability diagrams, of "calibrated" and "uncalibrated" as far as they are defined.
+        average_precision: average precision and precision-recall curve of each label, if asked for.
+    """
+
+    values: Mapping[str, float | None]
+    reasons: Mapping[str, str]
+    per_label: Mapping[str, Tensor]
+    reliability: Mapping[str, Reliability]
+    average_precision: AveragePrecision | None
+
+
+class EvaluationSuite:
+    """Accumulates the metrics of a split, batch by batch.
+
+    Each part is a torchmetrics.Metric: when torch.distributed is up, `compute` merges the processes, and all
+    of them must call it.
+
+    Args:
+        n_labels: number of labels L.
+        mode: "exact" keeps every score for average precision, "streaming" keeps histograms; all else is
+            the same in both (see `choose_mode`).
+        ks: the cut-offs of precision@k and nDCG@k.
+        ranking: compute the ranking metrics; they sort every row.
+        average_precision: compute mAP, average precision and curves; they sort every label.
+        no_probabilities: why there are no probabilities, where there are none.
+        no_uncalibrated: why there are no uncalibrated probabilities, where there are none.
+        device: where the batches are.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_labels: int,
+        mode: Mode,
+        ks: Sequence[int] = (1, 3, 5),
+        ranking: bool = True,
+        average_precision: bool = True,
+        no_probabilities: str | None = None,
+        no_uncalibrated: str | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self._n_labels, self._mode = n_labels, mode
+        self._ks = [k for k in ks if k <= n_labels]
+        self._undefined = _undefined(ks if ranking else (), n_labels, no_probabilities, no_uncalibrated)
+        # The sums of no rows have the shapes of the sums of any rows.
+        y_0L = torch.zeros(0, n_labels)
+        self._decisions = SumAccumulator(decision_sums(y_0L.bool(), y_0L))
+        self._ranking = SumAccumulator(ranking_sums(y_0L, y_0L, self._ks)) if ranking else None
+        self._average_precision: ExactAveragePrecision | HistogramAveragePrecision | None = None
+        if average_precision and mode == "exact":
+            self._average_precision = ExactAveragePrecision()
+        elif average_precision:
+            self._average_precision = HistogramAveragePrecision(n_labels=n_labels)
+        self._log_loss = None if no_probabilities else SumAccumulator(log_loss_sums(y_0L, y_0L))
+        absent = {"calibrated": no_probabilities, "uncalibrated": no_uncalibrated}
+        self._calibration = {
+            name: SumAccumulator(calibration_sums(y_0L, y_0L)) for name in absent if absent[name] is None
+        }
+        for part in self.parts():
+            part.to(device)
+
+    def parts(self) -> list[Metric]:
+        """The accumulators in use."""
+        parts = (self._decisions, self._ranking, self._average_precision, self._log_loss)
+        return [part for part in (*parts, *self._calibration.values()) if part is not None]
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        for part in self.parts():
+            part.reset()
+
+    def update(
+        self,
+        *,
+        decisions_BL: Tensor,
+        scores_BL: Tensor,
+        probabilities_BL: Tensor | None,
+        uncalibrated_BL: Tensor | None,
+        y_BL: Tensor,
+    ) -> None:
+        """Add a batch.
+
+        Args:
+            decisions_BL: booleans.
+            scores_BL: float, larger = more relevant; in streaming mode on an unbounded scale.
+            probabilities_BL: marginals, in 0..1; None if `no_probabilities` was given.
+            uncalibrated_BL: the scores before calibration, read as if they were probabilities (and may
+                exceed 1); None if `no_uncalibrated` was given.
+            y_BL: float targets, 0 or 1.
+
+        Raises:
+            UserError: a score is NaN, so nothing can be ranked.
+            ValueError: shapes differ, or probabilities are missing, or are there although a reason was given.
+        """
+        probabilities = {"calibrated": probabilities_BL, "uncalibrated": uncalibrated_BL}
+        given = {name: p_BL for name, p_BL in probabilities.items() if p_BL is not None}
+        shape = (len(y_BL), self._n_labels)
+        if any(values.shape != shape for values in (decisions_BL, scores_BL, y_BL, *given.values())):
+            raise ValueError(f"decisions, scores, probabilities and targets must all have shape {shape}")
+        if given.keys() != self._calibration.keys():
+            raise ValueError(f"expected probabilities {list(self._calibration)}, got {list(given)}")
+        if scores_BL.isnan().any():
+            raise UserError("The model's scores are NaN: training has diverged; lower the learning rate.")
+
+        self._decisions.update(decision_sums(decisions_BL, y_BL))
+        if self._ranking is not None:
+            self._ranking.update(ranking_sums(scores_BL, y_BL, self._ks))
+        if self._average_precision is not None:
+            self._average_precision.update(scores_BL, y_BL)
+        if self._log_loss is not None:
+            self._log_loss.update(log_loss_sums(given["calibrated"], y_BL))
+        for name, p_BL in given.items():
+            self._calibration[name].update(calibration_sums(p_BL, y_BL))
+
+    def compute(self) -> SuiteResult:
+        """The metrics of all batches (and processes) since the last reset."""
+        decided = self._decisions.compute()
+        values: dict[str, float | None] = {**decision_metrics(decided)}
+        per_label = label_decisions(decided)
+        if self._ranking is not None:
+            values |= ranking_metrics(self._ranking.compute(), self._ks)
+        if self._log_loss is not None:
+            values["log_loss"] = log_loss(self._log_loss.compute())
+        calibration = {name: part.compute() for name, part in self._calibration.items()}
+        for name, sums in calibration.items():
+            values |= {metric + _SUFFIX[name]: value for metric, value in calibration_metrics(sums).items()}
+            per_label["ece" + _SUFFIX[name]] = label_calibration_error(sums)
+
+        accumulator = self._average_precision
+        average_precision = None if accumulator is None else accumulator.compute()
+        if average_precision is not None:
+            per_label["ap"] = average_precision.ap_L
+            values["map"] = label_mean(average_precision.ap_L)
+        if average_precision is not None and self._mode == "streaming":
+            per_label["ap_error_bound"] = average_precision.error_bound_L
+            values["map_error_bound"] = label_mean(average_precision.error_bound_L)
+        no_positives = {name: "no label has a positive row" for name in values if values[name] is None}
+        return SuiteResult(
+            values=values | dict.fromkeys(self._undefined),
+            reasons=self._undefined | no_positives,
+            per_label=per_label,
+            reliability={name: reliability(sums) for name, sums in calibration.items()},
+            average_precision=average_precision,
+        )
+
+
+def _undefined(
+    ks: Sequence[int], n_labels: int, no_probabilities: str | None, no_uncalibrated: str | None
+) -> dict[str, str]:
+    """The metrics that cannot be had, each with its reason."""
+    reasons: dict[str, str] = {}
+    for k in ks:
+        if k > n_labels:
+            why = f"there are only {n_labels} labels"
+            reasons |= {f"precision_at_{k}": why, f"ndcg_at_{k}": why}
+    if no_probabilities:
+        reasons |= dict.fromkeys(("classwise_ece", "brier", "log_loss"), no_probabilities)
+    if no_uncalibrated:
+        reasons |= dict.fromkeys(("classwise_ece_uncalibrated", "brier_uncalibrated"), no_uncalibrated)
+    return reasons

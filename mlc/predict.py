@@ -1,0 +1,42 @@
+"""Predict new rows: `python -m mlc.predict run=<run folder> input=<file> output=<file.csv|jsonl>`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlc.errors import UserError
+from mlc.experiment.assemble import read_trained_run
+from mlc.experiment.command_line import existing_folder, exit_code, read_words
+from mlc.training.prediction import predict_file
+
+USAGE = "python -m mlc.predict run=<run folder> input=<file> output=<file.csv or file.jsonl>"
+
+
+def main() -> None:
+    """The command-line door."""
+    sys.exit(exit_code(lambda: predict(sys.argv[1:])))
+
+
+def predict(words: Sequence[str]) -> None:
+    """Write the probabilities of all labels and the decided set for every row of the input."""
+    keys = ["run", "input", "output"]
+    values = read_words(words, usage=USAGE, known=keys, required=keys)
+    source, target = Path(values["input"]).expanduser(), Path(values["output"]).expanduser()
+    if not source.is_file():
+        raise UserError(f"input={values['input']} is no file: give the file to predict on")
+    if target.suffix not in (".csv", ".jsonl"):
+        raise UserError(f"output={values['output']} has no known ending: use .csv or .jsonl")
+    if not target.parent.is_dir():
+        raise UserError(f"output={values['output']}: the folder {target.parent} does not exist; make it first")
+    trained = read_trained_run(existing_folder(values["run"], key="run"))
+    rows = predict_file(
+        trained.classifier,
+        trained.recipe.source.read_inputs(source, preparation=trained.facts.preparation, chunk_rows=1024),
+        target,
+        label_names=trained.facts.label_names,
+    )
+    print(f"{rows} rows predicted: {target}")
+
+
+if __name__ == "__main__":
+    main()

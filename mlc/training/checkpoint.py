@@ -1,0 +1,85 @@
+"""Checkpoints: tensors and JSON in one safetensors file, written atomically, with a checksum.
+
+Nothing in a checkpoint is pickled, so loading a stranger's file runs none of their code.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mlc.errors import UserError
+from mlc.training.files import atomic_path
+
+FORMAT_VERSION = 1
+_TENSOR = "$tensor"
+_ITEMS = "$items"
+
+
+def save_checkpoint(path: Path, tree: dict[str, Any]) -> None:
+    """Write a tree of dicts, lists, numbers, strings, None and tensors; the old file stays until the new is whole."""
+    tensors: dict[str, torch.Tensor] = {}
+    text = json.dumps({"format_version": FORMAT_VERSION, "tree": _pack(tree, "", tensors)})
+    metadata = {"mlc": text, "checksum": _checksum(text, tensors)}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint back, tensors on the CPU.
+
+    Raises:
+        UserError: the file is missing, cut, damaged or no checkpoint of this project.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is not there: this folder holds no checkpoint to read")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged or cut and cannot be read ({error}): train the run again") from error
+    if "mlc" not in metadata or metadata.get("checksum") != _checksum(metadata["mlc"], tensors):
+        raise UserError(f"{path} is no whole checkpoint: its checksum does not match; train the run again")
+    content = json.loads(metadata["mlc"])
+    if content["format_version"] != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has checkpoint format {content['format_version']} and this version reads {FORMAT_VERSION}: "
+            f"use the version of mlc that wrote it"
+        )
+    tree: dict[str, Any] = _unpack(content["tree"], tensors)
+    return tree
+
+
+def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value.detach().cpu().clone().contiguous()
+        return {_TENSOR: name}
+    if isinstance(value, dict):
+        # As pairs, because JSON would turn the integer keys of an optimiser's state into strings.
+        return {_ITEMS: [[key, _pack(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_pack(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]
+    return value
+
+
+def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_unpack(item, tensors) for item in value]
+    if isinstance(value, dict):
+        if _TENSOR in value:
+            return tensors[value[_TENSOR]]
+        return {key: _unpack(item, tensors) for key, item in value[_ITEMS]}
+    return value
+
+
+def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

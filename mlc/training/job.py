@@ -1,0 +1,50 @@
+"""A job: one run with everything it needs, built from its config."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from mlc.data.dataset import Dataset
+from mlc.model import Classifier
+from mlc.training.run_files import Facts
+from mlc.training.schedules import Schedule
+from mlc.training.settings import TrainerSettings
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run needs.
+
+    Args:
+        folder: where it keeps what it makes.
+        config: the resolved config, plain values only.
+        dataset: loaded data, on the CPU.
+        facts: what a classifier needs to be built again without the data.
+        classifier: untrained, on the CPU.
+        make_optimizer: from parameters to the optimiser.
+        schedule: the learning-rate schedule.
+        settings: the trainer's settings.
+        seed: the seed of everything.
+        notes: sentences about the data and the choices, for the log and the results.
+    """
+
+    folder: Path
+    config: Mapping[str, Any]
+    dataset: Dataset
+    facts: Facts
+    classifier: Classifier
+    make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    schedule: Schedule
+    settings: TrainerSettings
+    seed: int
+    notes: tuple[str, ...]
+
+
+def config_yaml(config: Mapping[str, Any]) -> str:
+    """A config as YAML text."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)

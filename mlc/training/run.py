@@ -1,0 +1,148 @@
+"""One run from its first checkpoint to its results, new or resumed, in its own folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlc.training.checkpoint import load_checkpoint, save_checkpoint
+from mlc.training.dashboard import Dashboard
+from mlc.training.evaluation import Evaluation, Predictions, evaluate, fit_on_validation, predict_split
+from mlc.training.files import atomic_write_text
+from mlc.training.finish import finish
+from mlc.training.job import Job, config_yaml
+from mlc.training.loop import Position, Session, StepReport, epoch_order, fit, nothing_left
+from mlc.training.progress import Progress
+from mlc.training.run_files import RunFiles
+from mlc.training.settings import RANKING_METRICS, TrainerSettings, choose_device
+
+_SHOWN = ("loss", "micro_f1", "macro_f1", "classwise_ece")
+
+
+def run(job: Job, *, resume: bool) -> None:
+    """Train, fit, evaluate, and write everything that a run leaves."""
+    files = RunFiles(job.folder)
+    device = choose_device(job.settings.device)
+    session = _session(job, device)
+    if resume:
+        session.restore(load_checkpoint(files.last))
+    _write_config(files, job.config)
+    if not resume:
+        _save(files, session, best=True)
+    train, valid = job.dataset.train.to(device), job.dataset.valid.to(device)
+    position = session.position
+    with (
+        Progress(
+            total_steps=job.settings.max_epochs * len(epoch_order(len(train), job.settings.batch_size, seed=0, epoch=0)),
+            start_step=position.step,
+            log=files.log,
+        ) as progress,
+        Dashboard(
+            folder=job.folder,
+            label_names=job.dataset.label_names,
+            positives_L=job.facts.labels.positives_L,
+            purge_step=position.step + 1 if resume else None,
+        ) as dashboard,
+    ):
+        _introduce(job, session, progress, dashboard, resume=resume)
+
+        def on_step(report: StepReport) -> None:
+            progress.step(report.step, loss=report.loss, examples_per_s=report.examples_per_s)
+            dashboard.train(
+                report.step,
+                loss=report.loss,
+                learning_rate=report.learning_rate,
+                examples_per_s=report.examples_per_s,
+            )
+
+        def validate() -> dict[str, float]:
+            evaluation = _validate(job, predict_split(session.network, valid, job.settings, device))
+            dashboard.validate(position.step, evaluation.suite, loss=evaluation.defined["loss"])
+            return evaluation.defined
+
+        def on_epoch(metrics: Mapping[str, float], improved: bool) -> None:
+            shown = dict.fromkeys((*_SHOWN, job.settings.monitor))
+            progress.epoch(
+                position.epoch,
+                {name: metrics[name] for name in shown if name in metrics},
+                note=f"best {job.settings.monitor} so far" if improved else "",
+            )
+            _save(files, session, best=improved)
+
+        fit(session, train, validate=validate, on_step=on_step, on_epoch=on_epoch)
+        finish(job, session, progress, dashboard)
+
+
+def is_finished(folder: Path, settings: TrainerSettings) -> bool:
+    """Whether a run has its results and, under these settings, nothing left to train.
+
+    Raises:
+        UserError: its checkpoint is missing or damaged.
+    """
+    files = RunFiles(folder)
+    position = Position(**load_checkpoint(files.last)["position"])
+    return nothing_left(position, settings) and files.results.exists()
+
+
+def _session(job: Job, device: str) -> Session:
+    job.classifier.to(device)
+    torch.manual_seed(job.seed)
+    optimizer = job.make_optimizer(job.classifier.network.parameters())
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return Session(
+        network=job.classifier.network,
+        loss=job.classifier.loss,
+        optimizer=optimizer,
+        schedule=job.schedule,
+        settings=job.settings,
+        seed=job.seed,
+        device=device,
+    )
+
+
+def _write_config(files: RunFiles, config: Mapping[str, Any]) -> None:
+    files.last.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(files.config, config_yaml(config))
+
+
+def _save(files: RunFiles, session: Session, *, best: bool) -> None:
+    """Checkpoint the session; the best one first, so that a kill in between repeats the epoch and loses nothing."""
+    if best:
+        save_checkpoint(files.best, {"network": session.network.state_dict(), "epoch": session.position.epoch})
+    save_checkpoint(files.last, session.state())
+
+
+def _introduce(job: Job, session: Session, progress: Progress, dashboard: Dashboard, *, resume: bool) -> None:
+    """Say what runs, on what, where; in TensorBoard only once."""
+    parameters = sum(parameter.numel() for parameter in session.network.parameters())
+    data = job.dataset
+    position = session.position
+    progress.line(f"run folder: {job.folder}")
+    progress.line(
+        f"{data.name}: {len(data.train)} training, {len(data.valid)} validation and {len(data.test)} test rows, "
+        f"{len(data.label_names)} labels, {job.facts.labels.mean_count:.3g} per row"
+    )
+    progress.line(
+        ", ".join(f"{group}={name}" for group, name in job.config["choices"].items() if group != "dataset")
+        + f", seed={job.seed}; {parameters:,} parameters on {session.device}"
+    )
+    for note in job.notes:
+        progress.line(f"note: {note}")
+    if resume:
+        progress.line(f"resumed after epoch {position.epoch}, step {position.step}")
+    else:
+        dashboard.introduce(config_yaml=config_yaml(job.config), notes=job.notes)
+
+
+def _validate(job: Job, predictions: Predictions) -> Evaluation:
+    """The metrics of an epoch: those that are cheap, and the monitored one."""
+    settings = job.settings
+    fit_on_validation(job.classifier, predictions, memory_limit_mb=settings.memory_limit_mb, calibrate=False)
+    return evaluate(
+        job.classifier,
+        predictions,
+        ranking=settings.monitor in RANKING_METRICS,
+        average_precision=settings.monitor == "map",
+    )

@@ -1,0 +1,108 @@
+"""The names of what a run keeps in its folder, and what becomes of a trained classifier on disk."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mlc.batch import LabelStatistics
+from mlc.model import Classifier
+from mlc.training.checkpoint import load_checkpoint, save_checkpoint
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Paths inside one run folder."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.folder / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        """What was printed."""
+        return self.folder / "train.log"
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint after the last whole epoch."""
+        return self.folder / "checkpoints" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The network with the best monitored metric."""
+        return self.folder / "checkpoints" / "best.safetensors"
+
+    @property
+    def classifier(self) -> Path:
+        """The trained and fitted classifier, written when training has ended."""
+        return self.folder / "classifier.safetensors"
+
+    @property
+    def results(self) -> Path:
+        """All metrics."""
+        return self.folder / "results.json"
+
+    @property
+    def per_label(self) -> Path:
+        """The per-label table of the test split."""
+        return self.folder / "per_label.csv"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures of the test split."""
+        return self.folder / "figures"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What must be known about the data to build a classifier again without it.
+
+    Args:
+        input_shape: shape of one example's main input.
+        label_names: the L labels.
+        labels: training label statistics.
+        preparation: what new rows are prepared with.
+    """
+
+    input_shape: tuple[int, ...]
+    label_names: tuple[str, ...]
+    labels: LabelStatistics
+    preparation: Mapping[str, Tensor]
+
+
+def save_classifier(path: Path, classifier: Classifier, facts: Facts) -> None:
+    """Write the state of every part, and the facts, to one file."""
+    tree: dict[str, Any] = {
+        "parts": {name: part.state_dict() for name, part in classifier.parts().items()},
+        "input_shape": facts.input_shape,
+        "label_names": facts.label_names,
+        "preparation": dict(facts.preparation),
+        "labels": {
+            "positives_L": facts.labels.positives_L,
+            "rows": facts.labels.rows,
+            "single_label": facts.labels.single_label,
+        },
+    }
+    save_checkpoint(path, tree)
+
+
+def load_facts(path: Path) -> tuple[Facts, Mapping[str, Mapping[str, Tensor]]]:
+    """The facts, and the state of every part, to be loaded into a classifier built from the facts.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    tree = load_checkpoint(path)
+    facts = Facts(
+        input_shape=tuple(tree["input_shape"]),
+        label_names=tuple(tree["label_names"]),
+        labels=LabelStatistics(**tree["labels"]),
+        preparation=tree["preparation"],
+    )
+    return facts, tree["parts"]

@@ -1,0 +1,35 @@
+import pytest
+import torch
+from scipy.special import logit, softmax
+
+from mlc.batch import LabelStatistics
+from mlc.heads.priors import log_odds_of_frequency, log_share_of_labels
+
+POSITIVES = [0, 3, 10]
+LABELS = LabelStatistics(
+    positives_L=torch.tensor(POSITIVES, dtype=torch.float64), rows=10, single_label=False
+)
+
+
+def test_log_odds_by_hand() -> None:
+    expected = [logit(0.5 / 11), logit(3.5 / 11), logit(10.5 / 11)]
+    assert log_odds_of_frequency(LABELS).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_log_shares_give_the_smoothed_shares_through_softmax() -> None:
+    expected = [0.5 / 14.5, 3.5 / 14.5, 10.5 / 14.5]
+    assert softmax(log_share_of_labels(LABELS).numpy()).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_log_shares_are_centred() -> None:
+    assert log_share_of_labels(LABELS).mean().item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("prior", [log_odds_of_frequency, log_share_of_labels])
+@pytest.mark.parametrize("count", [0, 1_000_000])
+def test_labels_that_are_never_or_always_true_stay_finite(prior, count) -> None:  # type: ignore[no-untyped-def]
+    labels = LabelStatistics(torch.tensor([float(count), 1.0]).double(), rows=1_000_000, single_label=False)
+    bias_L = prior(labels)
+    assert bias_L.dtype == torch.float32
+    assert bias_L.isfinite().all()
+    assert bias_L.abs().max() < 15

@@ -1,0 +1,140 @@
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+from sklearn.metrics import log_loss
+
+from mlc.batch import LabelStatistics
+from mlc.losses.base import PairingError
+from mlc.losses.binary_cross_entropy import BinaryCrossEntropy
+from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.shares import LabelShares
+from tests.unit.losses.expected import optimal_logits
+
+ROWS = 100
+POSITIVES = [50.0, 20.0, 2.0]
+LABELS = LabelStatistics(torch.tensor(POSITIVES).double(), rows=ROWS, single_label=False)
+P_GRID = [0.001, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.999]
+
+
+def bce(
+    positive_weight: float | Literal["balanced"] = 1.0,
+    cap: float = 100.0,
+    label_weight: Literal["equal", "balanced"] = "equal",
+    labels: LabelStatistics = LABELS,
+) -> BinaryCrossEntropy:
+    return BinaryCrossEntropy(
+        labels=labels, positive_weight=positive_weight, max_positive_weight=cap, label_weight=label_weight
+    )
+
+
+def written_out(z: np.ndarray, y: np.ndarray, w: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """-Σ_l a_l [w_l y_l log σ(z_l) + (1 - y_l) log(1 - σ(z_l))], as the docstring has it."""
+    p = expit(z)
+    total: np.ndarray = -(a * (w * y * np.log(p) + (1 - y) * np.log(1 - p))).sum(1)
+    return total
+
+
+@pytest.fixture
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    return random.normal(size=(40, 3)) * 3, (random.random((40, 3)) < 0.4).astype(float)
+
+
+def test_unweighted_equals_scikit_learn_summed_over_labels(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    z, y = rows
+    mean = bce()(IndependentLabels(torch.from_numpy(z)), torch.from_numpy(y)).mean().item()
+    expected = sum(log_loss(y[:, label], expit(z[:, label])) for label in range(3))
+    assert mean == pytest.approx(expected, rel=1e-9)
+
+
+# Negatives per positive: 50/50, 80/20, 98/2. Label weights: 1/50, 1/20, 1/2 over their mean .19.
+BALANCED_W = [1.0, 4.0, 49.0]
+BALANCED_A = [0.02 / 0.19, 0.05 / 0.19, 0.5 / 0.19]
+
+
+@pytest.mark.parametrize(
+    ("loss", "w", "a"),
+    [
+        (bce(), [1, 1, 1], [1, 1, 1]),
+        (bce(5), [5, 5, 5], [1, 1, 1]),
+        (bce(0.2), [0.2, 0.2, 0.2], [1, 1, 1]),
+        (bce("balanced"), BALANCED_W, [1, 1, 1]),
+        (bce("balanced", cap=10), [1, 4, 10], [1, 1, 1]),
+        (bce(label_weight="balanced"), [1, 1, 1], BALANCED_A),
+        (bce("balanced", label_weight="balanced"), BALANCED_W, BALANCED_A),
+    ],
+)
+def test_equals_the_written_out_formula(
+    loss: BinaryCrossEntropy, w: list[float], a: list[float], rows: tuple[np.ndarray, np.ndarray]
+) -> None:
+    z, y = rows
+    expected = written_out(z, y, np.array(w, dtype=float), np.array(a))
+    actual = loss(IndependentLabels(torch.from_numpy(z)), torch.from_numpy(y))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_balanced_weights_of_labels_never_or_nearly_always_true_are_capped_on_both_sides() -> None:
+    labels = LabelStatistics(torch.tensor([0.0, 999.0, 1000.0]).double(), rows=1000, single_label=False)
+    linked = bce("balanced", cap=20, labels=labels).link(IndependentLabels(torch.zeros(1, 3)))
+    assert isinstance(linked, IndependentLabels)
+    expected = [-np.log(20), np.log(20), np.log(20)]
+    assert linked.logits_BL[0].tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_balanced_label_weights_stay_finite_for_a_label_without_positives() -> None:
+    labels = LabelStatistics(torch.tensor([0.0, 10.0]).double(), rows=20, single_label=False)
+    loss_B = bce(label_weight="balanced", labels=labels)(
+        IndependentLabels(torch.zeros(1, 2)), torch.zeros(1, 2)
+    )
+    assert loss_B.isfinite().all()
+    assert loss_B.item() == pytest.approx(2 * np.log(2), rel=1e-6)  # label weights have mean 1
+
+
+@pytest.mark.parametrize("weight", [1.0, 20.0])
+def test_gradient_by_finite_differences(weight: float) -> None:
+    y_BL = torch.tensor([[1.0, 0, 1], [0, 0, 0]], dtype=torch.float64)
+    z_BL = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    loss = bce(weight, label_weight="balanced")
+    assert torch.autograd.gradcheck(lambda z: loss(IndependentLabels(z), y_BL), z_BL)
+
+
+def test_confident_mistakes_cost_their_logit_and_keep_their_gradient() -> None:
+    z_BL = torch.tensor([[-1e4, 1e4, 1e4]], requires_grad=True)
+    loss_B = bce()(IndependentLabels(z_BL), torch.tensor([[1.0, 0.0, 1.0]]))
+    loss_B.sum().backward()
+    assert loss_B.item() == pytest.approx(2e4)
+    assert z_BL.grad is not None
+    assert z_BL.grad[0].tolist() == [-1, 1, 0]
+
+
+@pytest.mark.parametrize("weight", [1.0, 5.0, 20.0, 0.1])
+def test_link_returns_the_probability_that_the_loss_was_trained_on(weight: float) -> None:
+    labels = LabelStatistics(torch.full((len(P_GRID),), 10.0).double(), rows=100, single_label=False)
+    loss = bce(weight, labels=labels)
+    linked = loss.link(IndependentLabels(optimal_logits(loss, P_GRID)))
+    assert linked.marginals()[0].tolist() == pytest.approx(P_GRID, rel=1e-4)
+
+
+@pytest.mark.parametrize("p", P_GRID)
+@pytest.mark.parametrize("label_weight", ["equal", "balanced"])
+def test_link_undoes_balanced_weights(p: float, label_weight: Literal["equal", "balanced"]) -> None:
+    loss = bce("balanced", cap=30, label_weight=label_weight)
+    linked = loss.link(IndependentLabels(optimal_logits(loss, [p] * 3)))
+    assert linked.marginals()[0].tolist() == pytest.approx([p] * 3, rel=1e-4)
+
+
+def test_without_the_link_a_weight_distorts() -> None:
+    # Guards the tests above: σ of the optimum alone is far from p = .1.
+    assert optimal_logits(bce(20.0), [0.1, 0.1, 0.1]).sigmoid().min() > 0.6
+
+
+def test_weights_are_no_part_of_what_is_saved() -> None:
+    assert not bce("balanced").state_dict()
+
+
+def test_shares_are_refused() -> None:
+    with pytest.raises(PairingError, match="LabelShares"):
+        bce().check(LabelShares(torch.zeros(1, 3)))

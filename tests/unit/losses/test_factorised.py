@@ -1,0 +1,153 @@
+import math
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax, rel_entr, softmax
+from scipy.stats import poisson
+from torch import Tensor
+
+from mlc.losses.base import PairingError
+from mlc.losses.factorised import FactorisedLoss, poisson_nll
+from mlc.outputs.counts import PointCount, PoissonCount
+from mlc.outputs.factorised import FactorisedCount
+from mlc.outputs.independent import IndependentLabels
+from tests.unit.losses.expected import optimal_raw
+
+SQUARED = FactorisedLoss(count_loss="squared_error", share_weight=1.0, count_weight=1.0)
+POISSON = FactorisedLoss(count_loss="poisson_nll", share_weight=1.0, count_weight=1.0)
+
+SETS_SL = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]], dtype=torch.float64)
+CHANCE_S = torch.tensor([0.3, 0.1, 0.4, 0.2], dtype=torch.float64)
+MEAN_COUNT = 0.1 + 0.8 + 0.6
+MEAN_SHARES = [(0.1 + 0.2 + 0.2 / 3) / 0.7, (0.2 + 0.2 / 3) / 0.7, 0.2 / 3 / 0.7]
+
+
+def point(raw: Tensor) -> FactorisedCount:
+    """Shares from all columns but the last, the count from the last."""
+    return FactorisedCount(raw[:, :-1], PointCount(raw[:, -1]))
+
+
+def rate(raw: Tensor) -> FactorisedCount:
+    return FactorisedCount(raw[:, :-1], PoissonCount(raw[:, -1]))
+
+
+@pytest.fixture
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    raw, y = random.normal(size=(60, 5)), (random.random((60, 4)) < 0.4).astype(float)
+    assert (y.sum(1) == 0).any()
+    return raw, y
+
+
+def kl(raw: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """KL(y/n ‖ softmax), and 0 for a row without labels."""
+    return np.array(
+        [
+            rel_entr(t / t.sum(), softmax(z)).sum() if t.any() else 0.0
+            for z, t in zip(raw[:, :-1], y, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 1.0), (0.5, 3.0), (1.0, 0.0), (0.0, 1.0)])
+def test_squared_error_equals_the_written_out_formula(
+    share: float, count: float, rows: tuple[np.ndarray, np.ndarray]
+) -> None:
+    raw, y = rows
+    loss = FactorisedLoss(count_loss="squared_error", share_weight=share, count_weight=count)
+    expected = share * kl(raw, y) + count * (raw[:, -1] - y.sum(1)) ** 2
+    np.testing.assert_allclose(loss(point(torch.from_numpy(raw)), torch.from_numpy(y)), expected, atol=1e-12)
+
+
+def test_poisson_equals_scipy(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    raw, y = rows
+    expected = kl(raw, y) - poisson(np.exp(raw[:, -1])).logpmf(y.sum(1))
+    np.testing.assert_allclose(
+        POISSON(rate(torch.from_numpy(raw)), torch.from_numpy(y)), expected, atol=1e-12
+    )
+
+
+def test_squared_error_of_a_poisson_count_compares_its_mean() -> None:
+    raw = torch.tensor([[0.0, 0.0, math.log(3.0)]])
+    # Even shares of two true labels: no KL; (3 - 2)² is left.
+    assert SQUARED(rate(raw), torch.ones(1, 2)).tolist() == pytest.approx([1.0])
+
+
+def test_poisson_nll_keeps_its_constant() -> None:
+    n_B = torch.tensor([0.0, 1.0, 4.0, 20.0], dtype=torch.float64)
+    log_rate_B = torch.tensor([0.5, -2.0, 1.0, 3.0], dtype=torch.float64)
+    expected = -poisson(log_rate_B.exp().numpy()).logpmf(n_B.numpy())
+    np.testing.assert_allclose(poisson_nll(log_rate_B, n_B), expected, rtol=1e-12)
+
+
+def test_the_kl_is_zero_at_even_shares_of_the_true_labels() -> None:
+    raw = torch.tensor([[50.0, 50.0, 50.0, 0.0, 3.0]])
+    assert SQUARED(point(raw), torch.tensor([[1.0, 1, 1, 0]])).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "build"), [(SQUARED, point), (POISSON, rate)])
+def test_a_row_without_labels_keeps_its_count_term_alone(loss, build) -> None:  # type: ignore[no-untyped-def]
+    raw = torch.tensor([[1.0, -2.0, 0.5, 0.7]], dtype=torch.float64, requires_grad=True)
+    value_B = loss(build(raw), torch.zeros(1, 3, dtype=torch.float64))
+    value_B.sum().backward()
+    assert not loss.ignores_empty_rows
+    # (.7 - 0)², and the Poisson probability of 0, e^-λ.
+    assert value_B.item() == pytest.approx(0.49 if loss is SQUARED else math.exp(0.7))
+    assert raw.grad is not None
+    assert raw.grad[0, :3].tolist() == [0, 0, 0]
+    assert raw.grad[0, 3].item() == pytest.approx(1.4 if loss is SQUARED else math.exp(0.7))
+
+
+@pytest.mark.parametrize(("loss", "build"), [(SQUARED, point), (SQUARED, rate), (POISSON, rate)])
+def test_gradient_by_finite_differences(loss, build) -> None:  # type: ignore[no-untyped-def]
+    raw = torch.randn(4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda r: loss(build(r), SETS_SL), raw)
+
+
+@pytest.mark.parametrize(("loss", "build"), [(SQUARED, point), (SQUARED, rate), (POISSON, rate)])
+def test_optimum_is_the_mean_count_and_the_mean_shares(loss, build) -> None:  # type: ignore[no-untyped-def]
+    raw = optimal_raw(loss, build, 4, SETS_SL, CHANCE_S)
+    linked = loss.link(build(raw[None]))
+    assert isinstance(linked, FactorisedCount)
+    assert linked.expected_count().item() == pytest.approx(MEAN_COUNT, abs=1e-6)
+    assert linked.log_shares().exp()[0].tolist() == pytest.approx(MEAN_SHARES, abs=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "build"), [(SQUARED, point), (SQUARED, rate), (POISSON, rate)])
+def test_extreme_raw_tensors_stay_finite(loss, build) -> None:  # type: ignore[no-untyped-def]
+    raw = torch.tensor([[1e4, -1e4, 30.0], [-1e4, 1e4, -1e4]], requires_grad=True)
+    value_B = loss(build(raw), torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
+    value_B.sum().backward()
+    assert value_B.isfinite().all()
+    assert raw.grad is not None
+    assert raw.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("count_loss", ["squared_error", "poisson_nll"])
+def test_weights_scale_their_own_term(count_loss: Literal["squared_error", "poisson_nll"]) -> None:
+    raw, y = torch.randn(5, 4, dtype=torch.float64), torch.ones(5, 3, dtype=torch.float64)
+
+    def value(share: float, count: float) -> Tensor:
+        result: Tensor = FactorisedLoss(count_loss=count_loss, share_weight=share, count_weight=count)(
+            rate(raw), y
+        )
+        return result
+
+    torch.testing.assert_close(value(2.0, 3.0), 2 * value(1.0, 0.0) + 3 * value(0.0, 1.0))
+    expected = -log_softmax(raw[:, :3].numpy(), axis=1).mean(1) - math.log(3)
+    np.testing.assert_allclose(value(1.0, 0.0), expected, atol=1e-12)
+
+
+def test_poisson_likelihood_refuses_a_point_count() -> None:
+    with pytest.raises(PairingError, match="PointCount"):
+        POISSON.check(point(torch.zeros(1, 3)))
+    POISSON.check(rate(torch.zeros(1, 3)))
+    SQUARED.check(point(torch.zeros(1, 3)))
+    SQUARED.check(rate(torch.zeros(1, 3)))
+
+
+def test_independent_labels_are_refused() -> None:
+    with pytest.raises(PairingError, match="IndependentLabels"):
+        POISSON.check(IndependentLabels(torch.zeros(1, 2)))
