@@ -19,8 +19,9 @@ class Temperature(Calibrator):
 
     No ranking within an example changes, nor does the most probable set. The likelihood is the model's own:
     of all labels for IndependentLabels, of the one label for SingleChoice, where rows with none or several
-    labels are left out. T stays in [0.01, 100]: perfectly separated validation data would send it to 0, and
-    scores that mislead to infinity. Without a usable row, or with logits that are all equal, T stays 1.
+    labels are left out. T stays in [0.01, 100]: perfectly separated validation data would send it to 0 (the
+    fit stops on the way, where the gradient is below 1e-10 nats), and scores that mislead to infinity.
+    Without a usable row, or with logits that are all equal, T is 1.
 
     Args:
         n_labels: number of labels L.

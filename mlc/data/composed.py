@@ -86,7 +86,7 @@ class Composition:
         }
         mean, scale = fit_standardisation(pictures["train"].x)
         splits = {
-            key: Split({"x": standardise(composed.x, mean=mean, scale=scale)}, composed.y_NL)
+            key: Split({"x": standardise(composed.x, mean=mean, scale=scale)}, composed.targets)
             for key, composed in pictures.items()
         }
         return Dataset(

@@ -37,6 +37,6 @@ def read_idx(path: Path, *, ndim: int) -> NDArray[np.uint8]:
     shape = tuple(np.frombuffer(content, dtype=">u4", count=ndim, offset=4).tolist())
     if len(content) - start != prod(shape):
         raise UserError(
-            f"{path} holds {len(content) - start} values, but its header promises {prod(shape)}; get it again."
+            f"{path} holds {len(content) - start} values, but {prod(shape)} are announced; get it again."
         )
     return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)

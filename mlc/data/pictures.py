@@ -24,7 +24,7 @@ class Pictures:
     copies_NL: Tensor
 
     @property
-    def y_NL(self) -> Tensor:
+    def targets(self) -> Tensor:
         """Float32 targets: 1 where the digit is there at all."""
         return (self.copies_NL > 0).float()
 

@@ -20,8 +20,8 @@ class ByCount(Decision):
             output.model.expected_count()
         except NotDefinedError as error:
             raise UserError(
-                f"decision=by_count needs a model with an expected count, and {type(output.model).__name__} has "
-                f"none: use head=factorised with its default loss, or decision=global_threshold or top_k"
+                f"decision=by_count needs a model with an expected count, and {type(output.model).__name__} "
+                f"has none: use head=factorised with its default loss, or decision=global_threshold or top_k"
             ) from error
 
     def fit(self, output: LabelOutput, y_NL: Tensor) -> None:

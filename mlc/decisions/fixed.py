@@ -29,8 +29,8 @@ class FixedThreshold(ThresholdRule):
             output.marginals()
         except NotDefinedError as error:
             raise UserError(
-                f"decision=fixed needs marginals, and {type(output).__name__} has none: use calibration=platt, "
-                f"or decision=global_threshold, per_label_threshold or top_k"
+                f"decision=fixed needs marginals, and {type(output).__name__} has none: "
+                f"use calibration=platt, or decision=global_threshold, per_label_threshold or top_k"
             ) from error
 
     def fit(self, output: LabelOutput, y_NL: Tensor) -> None:

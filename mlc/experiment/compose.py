@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -28,17 +29,16 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
         UserError: an override that cannot be read, or the mistake of a run.
         Fault: some runs of a sweep failed by no mistake of the user.
     """
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
 
     def task(cfg: DictConfig) -> None:
+        # Kept and raised after the last run: Hydra would print its own version of the story.
         try:
             start(_plain(cfg), Path(HydraConfig.get().runtime.output_dir))
         except Exception as error:
+            failures.append(error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                failures.append(error)
-                name = " ".join(HydraConfig.get().overrides.task)
-                print(f"error: run {HydraConfig.get().job.num} ({name}): {error}", file=sys.stderr)
-            raise
+                _report(error)
 
     # Without it Hydra prints errors itself and exits; here only the door does.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -47,11 +47,19 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
         hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_sentence(error)) from error
-    except Exception:
-        if not failures:
-            raise
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
         kind = UserError if all(isinstance(error, UserError) for error in failures) else Fault
-        raise kind(f"{len(failures)} runs of the sweep failed; their errors stand above") from None
+        raise kind(f"{len(failures)} runs of the sweep failed; their errors stand above")
+
+
+def _report(error: Exception) -> None:
+    """Say at once which run of a sweep failed; a fault with its trace, because the door shows only one."""
+    job = HydraConfig.get().job
+    print(f"error: run {job.num} ({job.override_dirname}): {error}", file=sys.stderr)
+    if not isinstance(error, UserError | Fault):
+        traceback.print_exception(error)
 
 
 def _plain(cfg: DictConfig) -> Config:

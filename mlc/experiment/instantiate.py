@@ -9,6 +9,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import json
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -103,7 +104,8 @@ def check_value(hint: Any, value: Any, *, name: str) -> None:
     except Exception:  # a class with its own config
         adapter = TypeAdapter(hint)
     try:
-        adapter.validate_python(value, strict=True)
+        # As JSON, because there a list may stand for a tuple, and nothing else is converted.
+        adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         found = [e["msg"] for e in error.errors() if e["type"] not in ("is_instance_of", "none_required")]
         messages = [message[:1].lower() + message[1:] for message in dict.fromkeys(found)]

@@ -34,6 +34,7 @@ class AbsoluteKL(Loss):
     M = (1 - q)/q - log q and N = log(q/ε) + 1 - ε/q, so q is far below p (p = ½ gives q = .077 at ε = 1e-7).
     N grows and M falls with q, hence p = N / (N + M) is an exact inverse link for σ(z). The product of a
     factorised head has no such reading as probabilities (it may exceed 1): there the loss leaves scores.
+    Below ε the clipping leaves no gradient: a true label that falls so low stays there.
     """
 
     accepts = (IndependentLabels, FactorisedCount)
@@ -51,7 +52,7 @@ class AbsoluteKL(Loss):
         if isinstance(output, FactorisedCount):
             return ScoresOnly(output.score_logits(), output.scores())
         logits_BL = cast(IndependentLabels, output).logits_BL
-        # Everything from logits: 1 - q and log q lose their digits near q = 1, and (1 - q)/q overflows near 0.
+        # From logits: 1 - q and log q lose their digits near q = 1, and (1 - q)/q overflows near q = 0.
         log_m_BL = torch.logaddexp(-logits_BL, F.softplus(-logits_BL).log())
         log_ratio_BL = F.logsigmoid(logits_BL) - math.log(self.epsilon)
         n_BL = log_ratio_BL - torch.expm1(-log_ratio_BL)

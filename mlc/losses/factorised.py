@@ -14,7 +14,10 @@ from mlc.outputs.factorised import FactorisedCount
 
 
 def poisson_nll(log_rate_B: Tensor, n_B: Tensor) -> Tensor:
-    """B Poisson negative log-likelihoods λ - n log λ + log n! in nats; models compare by the constant too."""
+    """B Poisson negative log-likelihoods λ - n log λ + log n! in nats.
+
+    The constant log n! stays, so that count models can be compared.
+    """
     return log_rate_B.exp() - n_B * log_rate_B + torch.lgamma(n_B + 1)
 
 

@@ -75,9 +75,9 @@ class HistogramAveragePrecision(Metric):
 
     def __init__(self, *, n_labels: int) -> None:
         super().__init__()
-        zeros_KL = torch.zeros(BINS, n_labels, dtype=torch.int32)
-        self.add_state("all_KL", zeros_KL, dist_reduce_fx="sum")
-        self.add_state("positive_KL", zeros_KL, dist_reduce_fx="sum")
+        for name in ("all_KL", "positive_KL"):
+            zero_KL = torch.zeros(BINS, n_labels, dtype=torch.int32)
+            self.add_state(name, zero_KL, dist_reduce_fx="sum")
 
     def update(self, scores_BL: Tensor, y_BL: Tensor) -> None:
         """Count a batch."""

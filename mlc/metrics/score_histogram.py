@@ -4,27 +4,29 @@ Rows in different bins are ordered for certain; rows in one bin may lie in any o
 an interval for the average precision; the value reported is its middle, the bound its half-width.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
 from mlc.metrics.average_precision import AveragePrecision, curve_counts
+from mlc.metrics.ranks import BLOCK_CELLS
 
-BINS = 1000
-# Scores beyond ±64 share the outermost bins.
-_LARGEST = 64.0
+BINS = 2048
+_BINS_PER_OCTAVE_LOG2 = 7
+_MANTISSA_BITS = 23
+_BITS_OF_ONE = 0x3F800000
 
 
-def bin_edges() -> Tensor:
-    """The BINS - 1 inner edges: even steps of ±log(1 + |score|).
+def score_bins(scores_BL: Tensor) -> Tensor:
+    """The bin of each score, 0 .. BINS - 1, never against the order of the scores.
 
-    Fine around 0 (0.0084) and in proportion further out (0.09 at ±10), so that rare labels, whose logits lie
-    far below 0, are resolved as well. Meant for scores on an unbounded scale, such as logits.
+    1 + |score| is cut into 128 equal bins from each power of 2 to the next: a bin is 1/128 wide at 0 and 1/16
+    at ±10, so that rare labels, whose logits lie far below 0, are resolved as well. Scores beyond ±255 share
+    the outermost bins. Meant for scores on an unbounded scale, such as logits.
     """
-    limit = math.log1p(_LARGEST)
-    step = torch.linspace(-limit, limit, BINS - 1, dtype=torch.float64)
-    return (step.sign() * torch.expm1(step.abs())).float()
+    # Read from the bits of a float32, because a rounded logarithm could put two scores out of order.
+    bits_BL = (scores_BL.float().abs() + 1).view(torch.int32) - _BITS_OF_ONE
+    size_BL = (bits_BL >> (_MANTISSA_BITS - _BINS_PER_OCTAVE_LOG2)).clamp_(max=BINS // 2 - 1)
+    return torch.where(scores_BL < 0, ~size_BL, size_BL).long() + BINS // 2
 
 
 def add_to_histograms(all_KL: Tensor, positive_KL: Tensor, scores_BL: Tensor, y_BL: Tensor) -> None:
@@ -32,8 +34,7 @@ def add_to_histograms(all_KL: Tensor, positive_KL: Tensor, scores_BL: Tensor, y_
 
     In place because the histograms may be far larger than the batch.
     """
-    # Searching the edges keeps the order of scores for certain; rounding in a formula would not.
-    bin_BL = torch.bucketize(scores_BL.float(), bin_edges().to(scores_BL.device), right=True)
+    bin_BL = score_bins(scores_BL)
     all_KL.scatter_add_(0, bin_BL, all_KL.new_ones(()).expand(bin_BL.shape))
     positive_KL.scatter_add_(0, bin_BL, y_BL.to(positive_KL.dtype))
 
@@ -45,24 +46,31 @@ def histogram_average_precision(all_KL: Tensor, positive_KL: Tensor) -> AverageP
         all_KL: rows per bin, from the lowest scores to the highest.
         positive_KL: positive rows per bin.
     """
-    all_LK, positive_LK = all_KL.T.flip(1).long(), positive_KL.T.flip(1).long()
+    block = BLOCK_CELLS // len(all_KL)
+    pairs = zip(torch.split(all_KL, block, dim=1), torch.split(positive_KL, block, dim=1), strict=True)
+    blocks = [_block(everything.T.flip(1).long(), positive.T.flip(1).long()) for everything, positive in pairs]
+    return AveragePrecision(*(torch.cat(values) for values in zip(*blocks, strict=True)))
+
+
+def _block(all_LK: Tensor, positive_LK: Tensor) -> AveragePrecision:
+    """The same for a few labels, bins from the highest scores to the lowest."""
     predicted_LK, tp_LK = all_LK.cumsum(1), positive_LK.cumsum(1)
     n_L = tp_LK[:, -1]
     lower_L, upper_L = _bounds(all_LK, positive_LK)
 
     at_LC = torch.searchsorted(tp_LK, curve_counts(n_L))
-    at_tp_LC = tp_LK.gather(1, at_LC).double()
+    tp_LC = tp_LK.gather(1, at_LC).double()
     none_L1 = (n_L == 0)[:, None]
     return AveragePrecision(
         ap_L=(lower_L + upper_L) / 2,
         error_bound_L=(upper_L - lower_L) / 2,
-        precision_LC=(at_tp_LC / predicted_LK.gather(1, at_LC)).masked_fill(none_L1, torch.nan),
-        recall_LC=at_tp_LC / n_L[:, None],
+        precision_LC=(tp_LC / predicted_LK.gather(1, at_LC)).masked_fill(none_L1, torch.nan),
+        recall_LC=tp_LC / n_L[:, None],
     )
 
 
 def _bounds(all_LK: Tensor, positive_LK: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest average precision of each label that the counts allow, bins best first.
+    """Smallest and largest average precision of each label that the counts allow.
 
     Before a bin: t positives among r rows; in it: m positives and q others. A positive of the bin has
     precision at best (t+m)/(r+m): all its positives tied, above the others. At worst the j-th of them has

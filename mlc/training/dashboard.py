@@ -8,7 +8,7 @@ name and tags stay distinct.
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import Tensor
 
@@ -17,8 +17,8 @@ from mlc.training.label_choice import most_frequent
 if TYPE_CHECKING:  # all of these import what is only needed once there is something to show
     from matplotlib.figure import Figure
 
+    from mlc.metrics.suite import SuiteResult
     from mlc.training.evaluation import Evaluation
-    from mlc.training.loop import StepReport
 
 MOST_LABELS = 100
 _LABEL_COLUMNS = ("f1", "ece", "ece_uncalibrated")
@@ -32,7 +32,8 @@ _LAYOUT = {
         "examples per second": ["Multiline", ["train/examples_per_s$"]],
     },
     "Validation": {
-        "F1": ["Multiline", ["valid/(micro|macro|samples)_f1$"]],
+        "micro-F1": ["Multiline", ["valid/micro_f1$"]],
+        "macro-F1": ["Multiline", ["valid/macro_f1$"]],
         "class-wise ECE": ["Multiline", ["valid/classwise_ece$", "valid/classwise_ece_uncalibrated$"]],
         "subset accuracy": ["Multiline", ["valid/subset_accuracy$"]],
         "Hamming loss": ["Multiline", ["valid/hamming_loss$"]],
@@ -61,6 +62,8 @@ class Dashboard:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=10)
+        # Takes several points in one event; torch annotates it as None.
+        self._events: Any = self._writer.file_writer
         self._label_names = label_names
         self._shown = most_frequent(positives_L, MOST_LABELS)
 
@@ -86,21 +89,17 @@ class Dashboard:
         self._writer.add_text("run/notes", "\n".join(f"- {note}" for note in notes) or "none", global_step=0)
         self._writer.add_custom_scalars(_LAYOUT)
 
-    def training(self, report: "StepReport") -> None:
-        """Write one logging interval of training."""
-        values = {
-            "train/loss": report.loss,
-            "train/learning_rate": report.learning_rate,
-            "train/examples_per_s": report.examples_per_s,
-        }
-        self._scalars(values, report.step)
+    def train(self, step: int, *, loss: float, learning_rate: float, examples_per_s: float) -> None:
+        """Write one logging interval of training: mean loss, learning rate and speed since the last one."""
+        speed = {"train/learning_rate": learning_rate, "train/examples_per_s": examples_per_s}
+        self._scalars({"train/loss": loss, **speed}, step)
 
-    def validation(self, step: int, evaluation: "Evaluation") -> None:
+    def validate(self, step: int, result: "SuiteResult", *, loss: float) -> None:
         """Write the validation after an epoch: every metric that is defined, F1 and ECE of each label."""
-        values = {f"valid/{name}": value for name, value in evaluation.metrics.items()}
+        values = {"valid/loss": loss, **{f"valid/{name}": value for name, value in result.values.items()}}
         for column in _LABEL_COLUMNS:
-            if column in evaluation.suite.per_label:
-                numbers = evaluation.suite.per_label[column].tolist()
+            if column in result.per_label:
+                numbers = result.per_label[column].tolist()
                 values |= {f"{column}/{self._label_names[i]}": numbers[i] for i in self._shown.indices}
         self._scalars(values, step)
 
@@ -142,7 +141,7 @@ class Dashboard:
             for tag, value in values.items()
             if value is not None and value == value
         ]
-        self._writer.file_writer.add_summary(Summary(value=points), step)
+        self._events.add_summary(Summary(value=points), step)
 
     def _image(self, tag: str, figure: "Figure", step: int) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -151,28 +150,30 @@ class Dashboard:
 
         image = Summary.Image(encoded_image_string=png(figure), colorspace=4)
         image.width, image.height = (round(inches * 100) for inches in figure.get_size_inches())
-        self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+        self._events.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
     def _curves(self, step: int, evaluation: "Evaluation") -> None:
         """Precision-recall curves of single labels."""
-        curves, support_L = evaluation.suite.average_precision, evaluation.suite.per_label["support"]
-        if curves is None:
+        suite, rows = evaluation.suite, evaluation.suite.values["rows"]
+        if suite.average_precision is None or rows is None:
             return
         for label in self._shown.indices:
-            positives = float(support_L[label])
+            positives = int(suite.per_label["support"][label])
             if positives == 0:
                 continue
             # TensorBoard wants recall to fall from 1, and counts of rows beside the ratios.
-            precision_C, recall_C = curves.precision_LC[label].flip(0), curves.recall_LC[label].flip(0)
-            tp_C = recall_C * positives
-            fp_C = tp_C / precision_C - tp_C
-            negatives = evaluation.metrics["rows"] - positives
-            counts = (tp_C, fp_C, negatives - fp_C, positives - tp_C)
+            precision_C = suite.average_precision.precision_LC[label].flip(0).cpu()
+            recall_C = suite.average_precision.recall_LC[label].flip(0).cpu()
+            tp_C = (recall_C * positives).round()
+            fp_C = (tp_C / precision_C - tp_C).round()
             self._writer.add_pr_curve_raw(
                 f"precision_recall/{self._label_names[label]}",
-                *(count_C.round().cpu().numpy() for count_C in counts),
-                precision_C.cpu().numpy(),
-                recall_C.cpu().numpy(),
+                true_positive_counts=tp_C.numpy(),
+                false_positive_counts=fp_C.numpy(),
+                true_negative_counts=(rows - positives - fp_C).numpy(),
+                false_negative_counts=(positives - tp_C).numpy(),
+                precision=precision_C.numpy(),
+                recall=recall_C.numpy(),
                 global_step=step,
                 num_thresholds=len(recall_C),
             )
@@ -181,8 +182,8 @@ class Dashboard:
         """A row of the HParams tab, in this run's own file: add_hparams would open a second run for it."""
         from torch.utils.tensorboard.summary import hparams
 
-        for summary in hparams(flatten(hyperparameters), dict.fromkeys(metric_tags)):
-            self._writer.file_writer.add_summary(summary)
+        for summary in hparams(flatten(hyperparameters), dict.fromkeys(metric_tags)):  # type: ignore[no-untyped-call]
+            self._events.add_summary(summary)
 
 
 def flatten(nested: Mapping[str, object], prefix: str = "") -> dict[str, float | str]:

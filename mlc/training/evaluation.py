@@ -56,6 +56,19 @@ class Evaluation:
         return {name: value for name, value in self.metrics.items() if value is not None}
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted on validation data, and how.
+
+    Args:
+        sentence: on how many rows, and what else these rows decided.
+        score_is_probability: whether the output has marginals before any calibration.
+    """
+
+    sentence: str
+    score_is_probability: bool
+
+
 def predict_split(network: Network, split: Split, settings: TrainerSettings, device: str) -> Predictions:
     """Outputs for every row of a split, kept where the scores fit `memory_limit_mb`."""
     from mlc.metrics.suite import choose_mode
@@ -101,7 +114,7 @@ def forward(network: Network, inputs: Mapping[str, Tensor], *, bf16: bool) -> La
 @torch.no_grad()
 def fit_on_validation(
     classifier: Classifier, predictions: Predictions, *, memory_limit_mb: float, calibrate: bool
-) -> str:
+) -> Fit:
     """Fit the calibrator, then the decision rule, on validation outputs.
 
     Args:
@@ -109,9 +122,6 @@ def fit_on_validation(
         predictions: of the validation split.
         memory_limit_mb: where the outputs are not kept, a systematic sample of the rows that fits this.
         calibrate: False leaves the calibrator as it is where the output has marginals of its own.
-
-    Returns:
-        One sentence that says how many rows were used.
     """
     stride = 1
     if not predictions.kept:
@@ -121,11 +131,16 @@ def fit_on_validation(
         outputs.append(output.map_tensors(lambda values: values[::stride]))
         targets.append(y_BL[::stride])
     linked, y_NL = classifier.loss.link(concatenate(outputs)), torch.cat(targets)
-    if calibrate or _why_no_marginals(linked) is not None:
+    score_is_probability = _why_no_marginals(linked) is None
+    if calibrate or not score_is_probability:
         with torch.enable_grad():
             classifier.calibrator.fit(linked, y_NL)
     classifier.decision.fit(classifier.calibrator(linked), y_NL)
-    return f"fitted on {len(y_NL)} of {predictions.rows} validation rows, which also picked the checkpoint"
+    return Fit(
+        sentence=f"calibrator and decision fitted on {len(y_NL)} of {predictions.rows} validation rows, "
+        f"which also picked the checkpoint: their metrics on valid are optimistic",
+        score_is_probability=score_is_probability,
+    )
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """The end of a run: fit on validation data, measure, and write down what came out."""
 
 import platform
-import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +10,84 @@ import torch
 import mlc
 from mlc.training.checkpoint import load_checkpoint
 from mlc.training.dashboard import Dashboard
-from mlc.training.evaluation import Evaluation, evaluate, fit_on_validation, predict_split
+from mlc.training.evaluation import Evaluation, Fit, evaluate, fit_on_validation, predict_split
+from mlc.training.figures import draw_evaluation, write_figures
 from mlc.training.job import Job
 from mlc.training.loop import Session
 from mlc.training.progress import Progress
+from mlc.training.report import final_report, write_per_label_csv, write_results
 from mlc.training.run_files import RunFiles, save_classifier
+
+
+def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard) -> None:
+    """Take the best network, fit calibrator and decision, evaluate, and write results, tables and pictures."""
+    start_s = time.perf_counter()
+    files, names, settings = RunFiles(job.folder), job.dataset.label_names, job.settings
+    classifier, device = job.classifier, session.device
+    classifier.network.load_state_dict(load_checkpoint(files.best)["network"])
+
+    valid = predict_split(classifier.network, job.dataset.valid.to(device), settings, device)
+    fit = fit_on_validation(classifier, valid, memory_limit_mb=settings.memory_limit_mb, calibrate=True)
+    test = predict_split(classifier.network, job.dataset.test.to(device), settings, device)
+    evaluations = {"valid": evaluate(classifier, valid), "test": evaluate(classifier, test)}
+    thresholds_L = classifier.decision.thresholds()
+
+    save_classifier(files.classifier, classifier, job.facts)
+    write_per_label_csv(
+        files.per_label, label_names=names, evaluation=evaluations["test"], thresholds_L=thresholds_L
+    )
+    figures = draw_evaluation(
+        names, evaluations["test"], split="test", score_is_probability=fit.score_is_probability
+    )
+    files.figures.mkdir(exist_ok=True)
+    write_figures(files.figures, figures)
+    dashboard.finish(
+        session.position.step, evaluations, figures=figures, hyperparameters=_hyperparameters(job.config)
+    )
+    # Written last: a run with results is a finished run.
+    run = _run_section(job, session, fit, mode=test.why, finish_time_s=time.perf_counter() - start_s)
+    write_results(files.results, run=run, splits=evaluations)
+    progress.line(
+        final_report(evaluations, label_names=names, thresholds_L=thresholds_L, folder=job.folder)
+    )
+
+
+def _run_section(job: Job, session: Session, fit: Fit, *, mode: str, finish_time_s: float) -> dict[str, Any]:
+    """What results.json says about the run itself."""
+    position, rows = session.position, len(job.dataset.train)
+    return {
+        "choices": dict(job.config["choices"]),
+        "seed": job.seed,
+        "device": session.device,
+        "precision": job.settings.precision,
+        "versions": {
+            "mlc": mlc.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
+        "parameters": sum(parameter.numel() for parameter in session.network.parameters()),
+        "rows": {"train": rows, "valid": len(job.dataset.valid), "test": len(job.dataset.test)},
+        "labels": len(job.dataset.label_names),
+        "epochs": position.epoch,
+        "best_epoch": position.best_epoch,
+        "monitor": job.settings.monitor,
+        "time_s": position.train_time_s + position.valid_time_s + finish_time_s,
+        "train_time_s": position.train_time_s,
+        "examples_per_s": rows * position.epoch / position.train_time_s if position.epoch else None,
+        "evaluation": mode,
+        "fit": fit.sentence,
+        "notes": list(job.notes),
+    }
+
+
+def _hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the HParams tab compares: the names of the choices, the seed, and the settings people turn."""
+    trainer, optimizer = config["trainer"], config["optimizer"]
+    return {
+        **config["choices"],
+        "seed": config["seed"],
+        "lr": optimizer["lr"],
+        "weight_decay": optimizer["weight_decay"],
+        "batch_size": trainer["batch_size"],
+        "max_epochs": trainer["max_epochs"],
+    }

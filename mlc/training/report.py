@@ -1,0 +1,186 @@
+"""What a run leaves for people: a summary to read, a table of all labels, and results.json."""
+
+import csv
+import io
+import json
+import math
+import shlex
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mlc.training.files import atomic_write_text
+from mlc.training.label_choice import frequent_and_worst
+
+if TYPE_CHECKING:  # the metrics import torchmetrics, which a table does not need
+    from mlc.training.evaluation import Evaluation
+
+FORMAT_VERSION = 1
+_LONGEST_NAME = 32
+_SUMMARY = {
+    "micro_f1": "micro-F1",
+    "macro_f1": "macro-F1",
+    "subset_accuracy": "subset accuracy",
+    "hamming_loss": "Hamming loss",
+    "map": "mAP",
+    "classwise_ece_uncalibrated": "class-wise ECE before calibration",
+    "classwise_ece": "class-wise ECE after calibration",
+}
+# Columns of the printed table: key in the per-label table, heading, format.
+_COLUMNS = (
+    ("support", "support", ".0f"),
+    ("predicted", "predicted", ".0f"),
+    ("precision", "precision", ".3f"),
+    ("recall", "recall", ".3f"),
+    ("f1", "F1", ".3f"),
+    ("ap", "AP", ".3f"),
+    ("ece_uncalibrated", "ECE before", ".3f"),
+    ("ece", "ECE after", ".3f"),
+    ("threshold", "threshold", ".3g"),
+)
+
+
+def final_report(
+    evaluations: "Mapping[str, Evaluation]",
+    *,
+    label_names: Sequence[str],
+    thresholds_L: Tensor | None,
+    folder: Path,
+) -> str:
+    """What is printed when training has ended: labels of the test split, summary, where to look next.
+
+    Args:
+        evaluations: of each split, "test" among them.
+        label_names: the L labels.
+        thresholds_L: the decision rule's thresholds, or None if it has none.
+        folder: the run's folder.
+    """
+    table = label_table(label_names, evaluations["test"], thresholds_L=thresholds_L)
+    return "\n\n".join([f"Labels on test\n{table}", summary_table(evaluations), where_next(folder)])
+
+
+def label_table(label_names: Sequence[str], evaluation: "Evaluation", *, thresholds_L: Tensor | None) -> str:
+    """The table of single labels, most frequent first.
+
+    Of more than 40 labels it has the 20 most frequent and, of the rest, the 20 worst by F1, and says so.
+    """
+    columns = _label_columns(evaluation, thresholds_L)
+    choice = frequent_and_worst(columns["support"], columns["f1"])
+    shown = [(key, heading, form) for key, heading, form in _COLUMNS if key in columns]
+    rows = [["label", *(heading for _, heading, _ in shown)]]
+    for i in choice.indices:
+        cells = [_number(float(columns[key][i]), form) for key, _, form in shown]
+        rows.append([_short(label_names[i]), *cells])
+    note = f"\n({choice.sentence}; per_label.csv has all)" if choice.sentence else ""
+    return _align(rows) + note
+
+
+def summary_table(evaluations: "Mapping[str, Evaluation]") -> str:
+    """The metrics to look at first, a column for each split, and the reason for each one that is missing."""
+    rows = [["", *evaluations]]
+    reasons: dict[str, None] = {}
+    for name, title in _SUMMARY.items():
+        values = {split: evaluation.metrics.get(name) for split, evaluation in evaluations.items()}
+        rows.append([title, *(_number(value, ".4f") for value in values.values())])
+        for split, value in values.items():
+            if value is None:
+                reasons[f"{title}: {evaluations[split].reasons.get(name, 'not computed')}"] = None
+    return "\n".join([_align(rows), *(f"- {reason}" for reason in reasons)])
+
+
+def where_next(folder: Path) -> str:
+    """The commands that a finished run invites."""
+    run, runs = shlex.quote(str(folder)), shlex.quote(str(folder.parent))
+    rows = [
+        ["run folder", run],
+        ["curves", f"tensorboard --logdir {runs}"],
+        ["measure again", f"python -m mlc.evaluate run={run}"],
+        ["predict", f"python -m mlc.predict run={run} input=<file> output=<file.csv>"],
+    ]
+    return "\n".join(f"{name:<15}{text}" for name, text in rows)
+
+
+def write_per_label_csv(
+    path: Path, *, label_names: Sequence[str], evaluation: "Evaluation", thresholds_L: Tensor | None
+) -> None:
+    """Write every label's row, in the order of the data set; an undefined value is an empty cell."""
+    columns = {name: column.tolist() for name, column in _label_columns(evaluation, thresholds_L).items()}
+    text = io.StringIO(newline="")
+    # All text is quoted, so that a name may hold commas, quotes and line ends of any kind.
+    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    writer.writerow(["label", *columns])
+    for name, *values in zip(label_names, *columns.values(), strict=True):
+        writer.writerow([name, *("" if math.isnan(value) else value for value in values)])
+    atomic_write_text(path, text.getvalue())
+
+
+def write_results(path: Path, *, run: Mapping[str, Any], splits: "Mapping[str, Evaluation]") -> None:
+    """Write results.json: facts of the run, and the metrics of each split with the reason for each null.
+
+    Args:
+        path: the file.
+        run: facts that JSON can hold; a number that is not finite becomes null.
+        splits: evaluation of each split.
+    """
+    results = {
+        "format_version": FORMAT_VERSION,
+        "run": _without_nan(run),
+        "splits": {name: _split(evaluation) for name, evaluation in splits.items()},
+    }
+    atomic_write_text(path, json.dumps(results, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _split(evaluation: "Evaluation") -> dict[str, Any]:
+    reasons = dict(evaluation.reasons)
+    for name, value in evaluation.metrics.items():
+        if value is None:
+            reasons.setdefault(name, "not defined")
+        elif not math.isfinite(value):
+            reasons[name] = f"its value is {value}"
+    metrics: dict[str, Any] = _without_nan(evaluation.metrics)
+    return {**metrics, "null_reasons": reasons}
+
+
+def _without_nan(value: Any) -> Any:
+    """The same plain value with None for every number that is not finite: JSON has none of these."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _label_columns(evaluation: "Evaluation", thresholds_L: Tensor | None) -> dict[str, Tensor]:
+    columns = dict(evaluation.suite.per_label)
+    if thresholds_L is not None:
+        columns["threshold"] = thresholds_L
+    known = [key for key, _, _ in _COLUMNS if key in columns]
+    return {key: columns[key] for key in (*known, *columns)}
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None or math.isnan(value) else format(value, form)
+
+
+def _short(name: str) -> str:
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST_NAME else f"{line[: _LONGEST_NAME - 3]}..."
+
+
+def _align(rows: Sequence[Sequence[str]]) -> str:
+    """Columns in line: the first to the left, the others, which are numbers, to the right."""
+    widths = [max(_width(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *rest in rows:
+        padded = [first + " " * (widths[0] - _width(first))]
+        padded += [" " * (width - _width(cell)) + cell for cell, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join(padded))
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes on a terminal: two for each Chinese, Japanese or Korean character."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

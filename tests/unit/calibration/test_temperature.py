@@ -1,0 +1,136 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_expit, log_softmax
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlc.calibration.temperature import MAX_TEMPERATURE, Temperature
+from mlc.errors import UserError
+from mlc.outputs.base import LabelOutput
+from mlc.outputs.calibrated import CalibratedLabels
+from mlc.outputs.counts import PointCount
+from mlc.outputs.factorised import FactorisedCount
+from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.scores_only import ScoresOnly
+from mlc.outputs.shares import LabelShares
+from mlc.outputs.single_choice import SingleChoice
+
+L = 4
+
+
+def fitted(output: LabelOutput, y_NL: Tensor) -> float:
+    calibrator = Temperature(n_labels=L)
+    calibrator.check(output)
+    calibrator.fit(output, y_NL)
+    return float(calibrator.temperature)
+
+
+def independent_sample(rows: int, *, scale: float, true_t: float, seed: int) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    logits_NL = torch.randn(rows, L, generator=g) * scale
+    return logits_NL, torch.bernoulli(torch.sigmoid(logits_NL / true_t), generator=g)
+
+
+def choice_sample(rows: int, *, scale: float, true_t: float, seed: int) -> tuple[Tensor, Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    logits_NL = torch.randn(rows, L, generator=g) * scale
+    chosen_N = torch.multinomial(torch.softmax(logits_NL / true_t, 1), 1, generator=g).squeeze(1)
+    return logits_NL, F.one_hot(chosen_N, L).float()
+
+
+def bernoulli_nll(z: np.ndarray, y: np.ndarray) -> float:
+    return float(-(y * log_expit(z) + (1 - y) * log_expit(-z)).sum())
+
+
+def categorical_nll(z: np.ndarray, y: np.ndarray) -> float:
+    return float(-(y * log_softmax(z, axis=1)).sum())
+
+
+def best_by_scipy(nll, logits_NL: Tensor, y_NL: Tensor) -> float:
+    z, y = logits_NL.double().numpy(), y_NL.double().numpy()
+    bound = math.log(MAX_TEMPERATURE)
+    result = minimize_scalar(
+        lambda u: nll(z / math.exp(u), y), bounds=(-bound, bound), method="bounded", options={"xatol": 1e-10}
+    )
+    return math.exp(result.x)
+
+
+@pytest.mark.parametrize(("scale", "true_t"), [(1, 0.3), (1, 1), (3, 2.5), (30, 12), (0.05, 0.02), (300, 40)])
+def test_independent_labels_agree_with_scipy(scale: float, true_t: float) -> None:
+    logits_NL, y_NL = independent_sample(400, scale=scale, true_t=true_t, seed=1)
+    expected = best_by_scipy(bernoulli_nll, logits_NL, y_NL)
+    assert fitted(IndependentLabels(logits_NL), y_NL) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("scale", "true_t"), [(1, 0.3), (3, 2.5), (30, 12), (300, 40)])
+def test_single_choice_agrees_with_scipy(scale: float, true_t: float) -> None:
+    logits_NL, y_NL = choice_sample(400, scale=scale, true_t=true_t, seed=2)
+    expected = best_by_scipy(categorical_nll, logits_NL, y_NL)
+    assert fitted(SingleChoice(logits_NL), y_NL) == pytest.approx(expected, rel=1e-5)
+
+
+def test_true_temperature_comes_back() -> None:
+    logits_NL, y_NL = independent_sample(20_000, scale=3, true_t=2.5, seed=3)
+    assert fitted(IndependentLabels(logits_NL), y_NL) == pytest.approx(2.5, rel=0.03)
+
+
+def test_rows_without_exactly_one_label_do_not_count_for_single_choice() -> None:
+    logits_NL, y_NL = choice_sample(100, scale=2, true_t=2, seed=4)
+    extra_logits_NL = torch.cat((logits_NL, 5 * torch.ones(2, L).cumsum(1)))
+    extra_y_NL = torch.cat((y_NL, torch.tensor([[0.0, 0, 0, 0], [1, 1, 0, 0]])))
+    assert fitted(SingleChoice(extra_logits_NL), extra_y_NL) == fitted(SingleChoice(logits_NL), y_NL)
+
+
+def test_without_information_t_is_one() -> None:
+    y_NL = torch.tensor([[0.0, 1, 1, 0]]).repeat(3, 1)
+    assert fitted(SingleChoice(torch.randn(3, L)), y_NL) == 1
+    assert fitted(IndependentLabels(torch.zeros(3, L)), y_NL) == 1
+
+
+@pytest.mark.parametrize("scale", [0.01, 1, 1e4])
+def test_separated_and_misleading_scores_stay_within_bounds(scale: float) -> None:
+    logits_NL, _ = independent_sample(50, scale=scale, true_t=1, seed=5)
+    y_NL = (logits_NL > 0).float()
+    separated = fitted(IndependentLabels(logits_NL), y_NL)
+    assert 1 / MAX_TEMPERATURE * (1 - 1e-6) <= separated <= 1
+    assert fitted(IndependentLabels(-logits_NL), y_NL) == pytest.approx(MAX_TEMPERATURE)
+
+
+def test_forward_divides_logits_and_keeps_the_model() -> None:
+    calibrator = Temperature(n_labels=L)
+    calibrator.temperature.fill_(4.0)
+    for model in (IndependentLabels, SingleChoice):
+        output = calibrator(model(torch.tensor([[4.0, 8, -4, 0]])))
+        assert type(output) is model
+        assert output.logits_BL.tolist() == [[1, 2, -1, 0]]
+
+
+def test_state_restores_the_fit_and_fit_is_deterministic() -> None:
+    logits_NL, y_NL = independent_sample(200, scale=3, true_t=2, seed=6)
+    output = IndependentLabels(logits_NL.requires_grad_())
+    first, second, restored = (Temperature(n_labels=L) for _ in range(3))
+    first.fit(output, y_NL)
+    with torch.no_grad():
+        second.fit(output, y_NL)
+    assert torch.equal(first.temperature, second.temperature)
+    assert first.temperature != 1
+    restored.load_state_dict(first.state_dict())
+    assert torch.equal(restored(output).logits_BL, first(output).logits_BL)
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        LabelShares(torch.zeros(1, L)),
+        FactorisedCount(torch.zeros(1, L), PointCount(torch.ones(1))),
+        ScoresOnly(torch.zeros(1, L), torch.zeros(1, L)),
+        CalibratedLabels(torch.zeros(1, L), LabelShares(torch.zeros(1, L))),
+    ],
+)
+def test_outputs_without_marginals_of_their_own_are_refused(output: LabelOutput) -> None:
+    with pytest.raises(UserError, match=f"{type(output).__name__}.*calibration=platt"):
+        Temperature(n_labels=L).check(output)

@@ -1,0 +1,74 @@
+import math
+
+import pytest
+import torch
+
+from mlc.decisions.by_count import ByCount
+from mlc.errors import UserError
+from mlc.outputs.base import LabelOutput
+from mlc.outputs.calibrated import CalibratedLabels
+from mlc.outputs.counts import PointCount, PoissonCount
+from mlc.outputs.factorised import FactorisedCount
+from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.scores_only import ScoresOnly
+from mlc.outputs.shares import LabelShares
+from mlc.outputs.single_choice import SingleChoice
+
+
+@pytest.mark.parametrize(
+    ("count", "n"),
+    [
+        (0.01, 0),
+        (0.49999997, 0),
+        (0.5, 1),
+        (1.4999, 1),
+        (1.5, 2),
+        (2.5, 3),
+        (4, 4),
+        (77, 4),
+        (math.inf, 4),
+        (-3, 0),
+    ],
+)
+def test_counts_are_rounded_half_up_and_kept_in_range(count: float, n: int) -> None:
+    output = FactorisedCount(torch.tensor([[1.0, 4, 3, 2]]), PointCount(torch.tensor([count])))
+    rule = ByCount(n_labels=4)
+    rule.check(output)
+    rule.fit(output, torch.ones(1, 4))
+    best_first = [1, 2, 3, 0]
+    assert rule(output)[0].nonzero().squeeze(1).tolist() == sorted(best_first[:n])
+    assert rule.thresholds() is None
+
+
+def test_every_example_has_its_own_count() -> None:
+    output = FactorisedCount(
+        torch.tensor([[0.0, 1, 2]]).repeat(3, 1), PoissonCount(torch.tensor([1.0, 3, 2]).log())
+    )
+    assert ByCount(n_labels=3)(output).sum(1).tolist() == [1, 3, 2]
+
+
+def test_count_and_ranking_are_the_models_own_under_calibration() -> None:
+    model = FactorisedCount(torch.tensor([[3.0, 2, 1]]), PointCount(torch.tensor([2.0])))
+    output = CalibratedLabels(torch.tensor([[-5.0, -4, -3]]), model)
+    rule = ByCount(n_labels=3)
+    rule.check(output)
+    assert rule(output).tolist() == [[True, True, False]]
+
+
+def test_models_of_sets_count_as_well() -> None:
+    assert ByCount(n_labels=3)(SingleChoice(torch.tensor([[0.0, 2, 1]]))).tolist() == [[False, True, False]]
+    assert ByCount(n_labels=3)(IndependentLabels(torch.tensor([[0.4, 0.3, -0.1]]))).sum() == 2
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        LabelShares(torch.zeros(1, 3)),
+        ScoresOnly(torch.zeros(1, 3), torch.zeros(1, 3)),
+        CalibratedLabels(torch.zeros(1, 3), LabelShares(torch.zeros(1, 3))),
+    ],
+)
+def test_models_that_do_not_count_are_refused(output: LabelOutput) -> None:
+    name = type(output.model).__name__
+    with pytest.raises(UserError, match=f"{name} has none.*head=factorised.*global_threshold.*top_k"):
+        ByCount(n_labels=3).check(output)

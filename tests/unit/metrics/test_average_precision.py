@@ -1,0 +1,53 @@
+import math
+
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, precision_recall_curve
+from torchmetrics.functional.classification import multilabel_average_precision
+
+from mlc.metrics import average_precision as module
+from mlc.metrics.average_precision import average_precision, label_mean
+from tests.unit.metrics.cases import random_case
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("block_cells", [1, 200, 2**20])
+def test_labels_equal_scikit_learn(monkeypatch, seed, ties, block_cells):
+    monkeypatch.setattr(module, "BLOCK_CELLS", block_cells)
+    case = random_case(seed, ties=ties)
+    _, scores, y = case.numpy()
+    found = average_precision(case.scores.split(13), case.y.split(13))
+    expected = [average_precision_score(y[:, label], scores[:, label]) for label in range(1, 7)]
+    assert found.ap_L[1:].tolist() == pytest.approx(expected)
+    assert found.ap_L[0].isnan()
+    assert found.error_bound_L[1:].tolist() == [0] * 6
+
+
+def test_mean_leaves_out_labels_without_positives_and_equals_torchmetrics():
+    case = random_case(0)
+    found = average_precision([case.scores], [case.y])
+    labels = multilabel_average_precision(case.probabilities, case.y.int(), 7, average=None)
+    assert label_mean(found.ap_L) == pytest.approx(float(labels[1:].mean()))
+
+
+def test_no_positives_at_all():
+    found = average_precision([torch.rand(5, 3)], [torch.zeros(5, 3)])
+    assert label_mean(found.ap_L) is None
+    assert all(values.isnan().all() for values in (found.precision_LC, found.recall_LC))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_curve_points_are_the_first_of_scikit_learns_to_reach_their_recall(seed):
+    case = random_case(seed)
+    _, scores, y = case.numpy()
+    found = average_precision([case.scores], [case.y])
+    for label in range(1, 7):
+        precision, recall, _ = precision_recall_curve(y[:, label], scores[:, label])
+        n = y[:, label].sum()
+        for point in range(module.CURVE_POINTS):
+            # scikit-learn's curve runs from the lowest threshold to the highest.
+            reaching = (recall * n).round() >= math.ceil((point + 1) * n / module.CURVE_POINTS)
+            last = reaching.nonzero()[0].max()
+            assert float(found.precision_LC[label, point]) == pytest.approx(precision[last])
+            assert float(found.recall_LC[label, point]) == pytest.approx(recall[last])

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import brier_score_loss
+from sklearn.metrics import log_loss as sklearn_log_loss
+from torchmetrics.functional.classification import binary_calibration_error
+
+from mlc.metrics.calibration import (
+    calibration_metrics,
+    calibration_sums,
+    label_calibration_error,
+    log_loss,
+    log_loss_sums,
+    reliability,
+)
+from tests.unit.metrics.cases import random_case
+
+
+def ece_by_formula(p, y, bins=15):
+    """Σ_b (n_b / N) |frequency_b - confidence_b|, row by row."""
+    total = 0.0
+    for b in range(bins):
+        inside = [i for i in range(len(p)) if min(bins - 1, int(p[i] * bins)) == b]
+        if inside:
+            gap = np.mean([y[i] for i in inside]) - np.mean([p[i] for i in inside])
+            total += len(inside) / len(p) * abs(gap)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_label_error_equals_the_formula_and_torchmetrics(seed):
+    case = random_case(seed, ties=False, rows=300)
+    p, y = case.probabilities, case.y
+    found = label_calibration_error(calibration_sums(p, y))
+    by_formula = [ece_by_formula(p[:, label].double().tolist(), y[:, label].tolist()) for label in range(7)]
+    assert found.tolist() == pytest.approx(by_formula, abs=1e-7)
+    reference = [float(binary_calibration_error(p[:, n], y[:, n].int(), n_bins=15)) for n in range(7)]
+    assert found.tolist() == pytest.approx(reference, abs=1e-6)
+
+
+def test_classwise_error_is_the_mean_over_labels():
+    case = random_case(0)
+    sums = calibration_sums(case.probabilities, case.y)
+    expected = float(label_calibration_error(sums).mean())
+    assert calibration_metrics(sums)["classwise_ece"] == expected
+
+
+def test_brier_and_log_loss_equal_scikit_learn():
+    case = random_case(1)
+    p, y = case.probabilities.double(), case.y
+    columns = list(zip(y.T.numpy(), p.T.numpy(), strict=True))
+    brier = np.mean([brier_score_loss(*column) for column in columns])
+    nats = np.mean([sklearn_log_loss(*column, labels=[0, 1]) for column in columns])
+    assert calibration_metrics(calibration_sums(p, y))["brier"] == pytest.approx(brier)
+    assert log_loss(log_loss_sums(p, y)) == pytest.approx(nats)
+
+
+def test_log_loss_of_a_certainty_that_fails_is_bounded():
+    found = log_loss(log_loss_sums(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]])))
+    assert found == pytest.approx(-np.log(1e-7) / 2)
+
+
+def test_log_loss_keeps_its_precision_near_certainty():
+    logits = torch.tensor([[9.0, -9.0, 12.0]])
+    found = log_loss(log_loss_sums(torch.sigmoid(logits), torch.tensor([[1.0, 0.0, 1.0]])))
+    assert found == pytest.approx(float(torch.log1p(torch.exp(-logits.double().abs())).mean()), rel=1e-2)
+
+
+def test_scores_beyond_one_fall_into_the_last_bin_with_their_value():
+    sums = calibration_sums(torch.tensor([[1.5], [-0.5]]), torch.tensor([[1.0], [0.0]]))
+    assert sums.rows_KL[[0, -1], 0].tolist() == [1, 1]
+    assert sums.probability_KL[[0, -1], 0].tolist() == [-0.5, 1.5]
+    assert float(label_calibration_error(sums)) == 0.5
+    assert calibration_metrics(sums)["brier"] == 0.25
+
+
+def test_reliability_points():
+    p = torch.tensor([[0.1, 0.95], [0.12, 1.0], [0.5, 0.94]])
+    y = torch.tensor([[1.0, 1.0], [0.0, 1.0], [0.0, 0.0]])
+    found = reliability(calibration_sums(p, y))
+    assert found.per_label.rows.shape == (2, 15)
+    assert found.per_label.rows[0, [1, 7]].tolist() == [2, 1]
+    assert found.per_label.probability[0, 1] == pytest.approx(0.11)
+    assert found.per_label.frequency[1, 14] == pytest.approx(2 / 3)
+    assert found.per_label.frequency[1, 0].isnan()
+    assert found.overall.rows.tolist() == found.per_label.rows.sum(0).tolist()
+    assert found.overall.probability[14] == pytest.approx((0.95 + 1 + 0.94) / 3)

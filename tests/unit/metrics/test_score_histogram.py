@@ -1,0 +1,91 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from mlc.metrics import score_histogram
+from mlc.metrics.average_precision import average_precision
+from mlc.metrics.score_histogram import BINS, add_to_histograms, histogram_average_precision, score_bins
+
+finite = st.floats(width=32, allow_nan=False)
+
+
+def histograms(scores, y, bins=BINS):
+    counts = torch.zeros(2, bins, scores.shape[1], dtype=torch.int32)
+    add_to_histograms(counts[0], counts[1], scores, y)
+    return counts
+
+
+@given(st.lists(finite, min_size=2, max_size=50))
+def test_bins_never_reverse_scores(values):
+    bins = score_bins(torch.tensor(sorted(values)))
+    assert bool((bins.diff() >= 0).all())
+    assert 0 <= int(bins.min()) <= int(bins.max()) < BINS
+
+
+def test_bins_are_as_fine_as_they_say():
+    for score, width in ((0.0, 1 / 128), (0.5, 1 / 128), (10.0, 1 / 16), (-10.0, 1 / 16), (254.5, 1.0)):
+        near, far = score_bins(torch.tensor([score, score + 1.01 * width]))
+        assert far == near + 1
+    assert score_bins(torch.tensor([-torch.inf, -255.0, 255.0, torch.inf])).tolist() == [
+        0,
+        0,
+        BINS - 1,
+        BINS - 1,
+    ]
+
+
+# A few coarse scores: rows share bins, tied and untied, and bins hold only positives, only others, or both.
+rows = st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 5), st.booleans()), min_size=1, max_size=40)
+
+
+@given(rows)
+def test_bound_holds_the_exact_value(rows):
+    scores = torch.tensor([[coarse + fine / 1000] for coarse, fine, _ in rows])
+    y = torch.tensor([[float(positive)] for *_, positive in rows])
+    found = histogram_average_precision(*histograms(scores, y))
+    if y.sum() == 0:
+        assert found.ap_L.isnan().all()
+        return
+    exact = average_precision_score(y[:, 0].numpy(), scores[:, 0].numpy())
+    assert abs(float(found.ap_L) - exact) <= float(found.error_bound_L) + 1e-12
+
+
+@pytest.mark.parametrize("positives_first", [True, False])
+def test_bound_is_reached(positives_first):
+    """3 positives and 2 others in one bin, below a bin with 1 positive and 4 others in a known order."""
+    apart = torch.tensor([4.0, 5.0, 4.5, 4.2, 4.1])
+    together = torch.tensor(
+        [0.002] * 3 + [0.001] * 2 if positives_first else [0.001, 0.002, 0.003, 0.004, 0.005]
+    )
+    scores = torch.cat([apart, together])[:, None]
+    y = torch.tensor([0, 1, 0, 0, 0, 1, 1, 1, 0, 0]).float()[:, None]
+    found = histogram_average_precision(*histograms(scores, y))
+    exact = average_precision_score(y[:, 0].numpy(), scores[:, 0].numpy())
+    assert float(found.error_bound_L) > 0.01
+    side = 1 if positives_first else -1
+    assert exact == pytest.approx(float(found.ap_L + side * found.error_bound_L))
+
+
+def test_realistic_scores_give_a_tight_bound(monkeypatch):
+    g = torch.Generator().manual_seed(0)
+    scores = torch.randn(4000, 30, generator=g) * 2 - torch.linspace(0, 8, 30)
+    y = (torch.rand(4000, 30, generator=g) < torch.sigmoid(scores)).float()
+    counts = histograms(scores, y)
+    found = histogram_average_precision(*counts)
+    exact = average_precision([scores], [y])
+    assert float(found.error_bound_L.nanmean()) < 5e-3
+    gap = (found.precision_LC - exact.precision_LC).abs().nanmean()
+    assert float(gap) < 5e-3
+    torch.testing.assert_close(found.ap_L.isnan(), exact.ap_L.isnan())
+    monkeypatch.setattr(score_histogram, "BLOCK_CELLS", 4 * BINS)
+    torch.testing.assert_close(histogram_average_precision(*counts), found, equal_nan=True)
+
+
+def test_curve_points_are_bin_edges_that_reach_their_recall():
+    scores = torch.tensor([[3.0], [2.0], [2.001], [1.0]])
+    y = torch.tensor([[0.0], [1.0], [0.0], [1.0]])
+    found = histogram_average_precision(*histograms(scores, y))
+    assert found.recall_LC[0, [0, 49, 50, 99]].tolist() == [0.5, 0.5, 1, 1]
+    assert found.precision_LC[0, [0, 49, 50, 99]].tolist() == pytest.approx([1 / 3, 1 / 3, 0.5, 0.5])

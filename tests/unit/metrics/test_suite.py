@@ -1,0 +1,137 @@
+import pytest
+import torch
+from sklearn import metrics as sk
+
+from mlc.errors import UserError
+from mlc.metrics.suite import EvaluationSuite, choose_mode
+from tests.unit.metrics.cases import random_case
+
+NAMES = set(
+    ["micro_f1", "macro_f1", "samples_f1", "micro_precision", "micro_recall", "macro_precision", "macro_recall", "hamming_loss", "subset_accuracy", "ranking_loss", "lrap", "coverage_error", "one_error", "map", "precision_at_1", "precision_at_3", "precision_at_5", "ndcg_at_1", "ndcg_at_3", "ndcg_at_5", "classwise_ece", "classwise_ece_uncalibrated", "brier", "brier_uncalibrated", "log_loss", "count_mae", "empty_fraction", "rows"]
+)
+CASE = random_case(0)
+
+
+def feed(suite, case=CASE, *, batch=60, **absent):
+    for rows in torch.arange(len(case.y)).split(batch):
+        given = {
+            "decisions_BL": case.decisions[rows],
+            "scores_BL": case.scores[rows],
+            "probabilities_BL": case.probabilities[rows],
+            "uncalibrated_BL": case.probabilities[rows] * 1.5,
+            "y_BL": case.y[rows],
+        }
+        suite.update(**(given | absent))
+    return suite
+
+
+@pytest.mark.parametrize("mode", ["exact", "streaming"])
+def test_names_are_stable(mode):
+    values = feed(EvaluationSuite(n_labels=7, mode=mode)).compute().values
+    assert set(values) == NAMES | ({"map_error_bound"} if mode == "streaming" else set())
+    assert None not in values.values()
+
+
+def test_batches_merged_equal_all_at_once():
+    whole = feed(EvaluationSuite(n_labels=7, mode="exact")).compute()
+    parts = feed(EvaluationSuite(n_labels=7, mode="exact"), batch=11).compute()
+    assert parts.values == pytest.approx(whole.values, rel=1e-12)
+    torch.testing.assert_close(dict(parts.per_label), dict(whole.per_label), equal_nan=True)
+
+
+def test_only_average_precision_depends_on_the_mode():
+    case = random_case(4, ties=False)
+    exact = feed(EvaluationSuite(n_labels=7, mode="exact"), case).compute()
+    streaming = feed(EvaluationSuite(n_labels=7, mode="streaming"), case).compute()
+    for name in NAMES - {"map"}:
+        assert exact.values[name] == streaming.values[name]
+    gap = abs(exact.values["map"] - streaming.values["map"])
+    assert gap <= streaming.values["map_error_bound"] + 1e-12
+    gap_L = (exact.per_label["ap"] - streaming.per_label["ap"]).abs()[1:]
+    assert bool((gap_L <= streaming.per_label["ap_error_bound"][1:] + 1e-12).all())
+    torch.testing.assert_close(exact.reliability, streaming.reliability, equal_nan=True)
+
+
+def test_values_go_to_their_names():
+    decided, scores, y = CASE.numpy()
+    found = feed(EvaluationSuite(n_labels=7, mode="exact")).compute()
+    assert found.values["macro_f1"] == pytest.approx(
+        sk.f1_score(y, decided, average="macro", zero_division=0)
+    )
+    assert found.values["lrap"] == pytest.approx(sk.label_ranking_average_precision_score(y, scores))
+    assert found.values["map"] == pytest.approx(sk.average_precision_score(y[:, 1:], scores[:, 1:]))
+    p = CASE.probabilities.numpy()
+    assert found.values["brier"] == pytest.approx(((p - y) ** 2).mean())
+    assert found.values["brier_uncalibrated"] == pytest.approx(((1.5 * p - y) ** 2).mean())
+    assert found.values["classwise_ece"] == pytest.approx(float(found.per_label["ece"].mean()))
+    assert found.values["classwise_ece"] != found.values["classwise_ece_uncalibrated"]
+    assert set(found.per_label) == {
+        *("precision", "recall", "f1", "support", "predicted", "ap", "ece", "ece_uncalibrated")
+    }
+    assert found.reliability["uncalibrated"].overall.probability.nan_to_num().max() > 1
+
+
+def test_absent_probabilities_are_null_with_the_given_reason():
+    suite = EvaluationSuite(
+        n_labels=7, mode="exact", no_probabilities="not calibrated", no_uncalibrated="none"
+    )
+    found = feed(suite, probabilities_BL=None, uncalibrated_BL=None).compute()
+    assert {name for name, value in found.values.items() if value is None} == set(found.reasons)
+    assert set(found.values) == NAMES
+    assert found.reasons["log_loss"] == found.reasons["brier"] == "not calibrated"
+    assert found.reasons["classwise_ece_uncalibrated"] == "none"
+    assert not found.reliability
+
+
+def test_cut_offs_beyond_the_labels_and_absent_positives_are_null_with_a_reason():
+    suite = EvaluationSuite(n_labels=2, mode="streaming")
+    p = torch.rand(5, 2)
+    suite.update(
+        decisions_BL=p > 0.5, scores_BL=p, probabilities_BL=p, uncalibrated_BL=p, y_BL=torch.zeros(5, 2)
+    )
+    found = suite.compute()
+    assert set(found.reasons) == {
+        *("precision_at_3", "precision_at_5", "ndcg_at_3", "ndcg_at_5", "map", "map_error_bound")
+    }
+    assert all(found.values[name] is None for name in found.reasons)
+    assert "2 labels" in found.reasons["ndcg_at_3"]
+
+
+def test_switched_off_metrics_are_left_out():
+    suite = feed(EvaluationSuite(n_labels=7, mode="exact", ranking=False, average_precision=False))
+    found = suite.compute()
+    assert not {"lrap", "map", "ndcg_at_1"} & set(found.values)
+    assert {"micro_f1", "classwise_ece", "log_loss"} <= set(found.values)
+    assert found.average_precision is None
+    assert "ap" not in found.per_label
+
+
+def test_reset_forgets():
+    suite = feed(EvaluationSuite(n_labels=7, mode="exact"), random_case(9))
+    suite.reset()
+    again = feed(suite).compute().values
+    assert again == feed(EvaluationSuite(n_labels=7, mode="exact")).compute().values
+
+
+def test_scores_that_are_nan_stop_the_evaluation():
+    scores = CASE.scores.clone()
+    scores[3, 2] = torch.nan
+    with pytest.raises(UserError, match="diverged"):
+        feed(EvaluationSuite(n_labels=7, mode="exact"), scores_BL=scores)
+
+
+def test_shapes_and_missing_probabilities_are_caught():
+    suite = EvaluationSuite(n_labels=7, mode="exact")
+    with pytest.raises(ValueError, match="shape"):
+        feed(suite, scores_BL=CASE.scores[:, :1])
+    with pytest.raises(ValueError, match="expected probabilities"):
+        feed(suite, probabilities_BL=None)
+
+
+def test_mode_follows_the_memory():
+    mode, why = choose_mode(20_000, 4_000, memory_limit_mb=400)
+    assert mode == "exact"
+    assert "400 MB" in why
+    mode, why = choose_mode(20_001, 4_000, memory_limit_mb=400)
+    assert mode == "streaming"
+    assert "histograms" in why

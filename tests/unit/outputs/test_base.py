@@ -1,0 +1,123 @@
+"""What all output models have in common, checked on each of them."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+from mlc.errors import UserError
+from mlc.outputs.base import LabelOutput, NotDefinedError, concatenate
+from mlc.outputs.calibrated import CalibratedLabels
+from mlc.outputs.counts import PointCount, PoissonCount
+from mlc.outputs.factorised import FactorisedCount
+from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.scores_only import ScoresOnly
+from mlc.outputs.shares import LabelShares
+from mlc.outputs.single_choice import SingleChoice
+
+MAKERS = {
+    "independent": IndependentLabels,
+    "single choice": SingleChoice,
+    "shares": LabelShares,
+    "point count": lambda z: FactorisedCount(z, PointCount(z.exp().sum(1))),
+    "poisson count": lambda z: FactorisedCount(z, PoissonCount(z.mean(1))),
+    "scores only": lambda z: ScoresOnly(z, z.exp()),
+    "calibrated": lambda z: CalibratedLabels(2 * z - 1, FactorisedCount(z, PoissonCount(z.mean(1)))),
+}
+N_TENSORS = {"scores only": 2, "point count": 2, "poisson count": 2, "calibrated": 3}
+
+
+@pytest.fixture(params=list(MAKERS))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def logits(rows: int = 6, *, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(rows, 4, generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+
+def leaves(value: LabelOutput) -> list[Tensor]:
+    return _pytree.tree_leaves(value)
+
+
+def assert_same(one: LabelOutput, other: LabelOutput) -> None:
+    assert type(one) is type(other)
+    assert type(one.model) is type(other.model)
+    for a, b in zip(leaves(one), leaves(other), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_score_logits_are_an_increasing_function_of_scores_over_the_whole_batch(name: str) -> None:
+    output = MAKERS[name](logits(200, dtype=torch.float64))
+    score_logits, order = output.score_logits().flatten().sort()
+    scores = output.scores().flatten()[order]
+    assert (score_logits.diff() > 0).all()
+    assert (scores.diff() > 0).all()
+
+
+def test_map_tensors_reaches_every_tensor(name: str) -> None:
+    output = MAKERS[name](logits())
+    doubled = output.map_tensors(Tensor.double)
+    assert type(doubled) is type(output)
+    assert len(leaves(doubled)) == N_TENSORS.get(name, 1)
+    for before, after in zip(leaves(output), leaves(doubled), strict=True):
+        assert after.dtype == torch.float64
+        assert torch.equal(after, before.double())
+
+
+def test_rows_taken_apart_and_joined_are_the_same(name: str) -> None:
+    output = MAKERS[name](logits())
+    parts = [
+        output.map_tensors(lambda t, rows=rows: t[rows]) for rows in (slice(2), slice(2, 3), slice(3, 6))
+    ]
+    assert_same(concatenate(parts), output)
+    assert_same(concatenate([output]), output)
+
+
+def test_detach_cuts_the_history(name: str) -> None:
+    output = MAKERS[name](logits().requires_grad_())
+    assert all(leaf.requires_grad for leaf in leaves(output))
+    assert not any(leaf.requires_grad for leaf in leaves(output.detach()))
+    assert_same(output.detach(), output)
+
+
+def test_outputs_are_pytrees(name: str) -> None:
+    output = MAKERS[name](logits())
+    flat, spec = _pytree.tree_flatten(output)
+    assert len(flat) == N_TENSORS.get(name, 1)
+    assert all(isinstance(leaf, Tensor) for leaf in flat)
+    assert_same(_pytree.tree_unflatten(flat, spec), output)
+
+
+def test_outputs_pass_through_vmap(name: str) -> None:
+    stacks = torch.stack((logits(), logits() - 1))
+    scores = torch.func.vmap(lambda z: MAKERS[name](z).scores())(stacks)
+    torch.testing.assert_close(scores, torch.stack([MAKERS[name](z).scores() for z in stacks]))
+    mapped = torch.func.vmap(MAKERS[name])(stacks)
+    assert_same(mapped.map_tensors(lambda t: t[1]), MAKERS[name](stacks[1]))
+
+
+def test_rows_do_not_influence_one_another(name: str) -> None:
+    whole, half = MAKERS[name](logits()), MAKERS[name](logits()[3:])
+    torch.testing.assert_close(whole.scores()[3:], half.scores())
+    torch.testing.assert_close(whole.score_logits()[3:], half.score_logits())
+
+
+def test_extreme_logits_give_finite_scores_or_say_so(name: str) -> None:
+    # e^1e4 is no float32: here the maker's own exponentials must stay out.
+    z = torch.tensor([[1e4, -1e4, 0, 30]])
+    output = {
+        "point count": FactorisedCount(z, PointCount(torch.ones(1))),
+        "scores only": ScoresOnly(z, z),
+    }.get(name) or MAKERS[name](z.clone() - 2.5e1)
+    assert torch.isfinite(output.score_logits()).all()
+
+
+def test_values_cannot_be_changed() -> None:
+    output = IndependentLabels(logits())
+    with pytest.raises(AttributeError):
+        output.logits_BL = logits()  # type: ignore[misc]
+
+
+def test_what_is_not_defined_is_a_users_mistake() -> None:
+    assert issubclass(NotDefinedError, UserError)
