@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Sequence
 
-from mlc.experiment.assemble import evaluate_run, read_trained_run
+from mlc.experiment.assemble import read_trained_run
 from mlc.experiment.command_line import existing_folder, exit_code, read_words
+from mlc.training.measure_again import measure_again
 
 USAGE = "python -m mlc.evaluate run=<run folder>"
 
@@ -18,7 +19,9 @@ def evaluate(words: Sequence[str]) -> None:
     """Evaluate the run's classifier on its validation and test split, and compare with what it stored."""
     values = read_words(words, usage=USAGE, known=["run"], required=["run"])
     folder = existing_folder(values["run"], key="run")
-    print(evaluate_run(read_trained_run(folder), folder))
+    trained = read_trained_run(folder)
+    dataset = trained.recipe.source.load(seed=trained.recipe.seed)
+    print(measure_again(trained.classifier, dataset, trained.recipe.settings, folder))
 
 
 if __name__ == "__main__":

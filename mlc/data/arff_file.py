@@ -5,13 +5,13 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Never
+from typing import Any
 
 import arff
 import numpy as np
 
 from mlc.data.lines import NumberedLines
-from mlc.data.schema import Attribute, Floats
+from mlc.data.schema import LARGEST, Attribute, Floats
 from mlc.errors import UserError
 
 _VALUE = r"""(?:"[^"]*"|'[^']*'|[^\s,{}'"]+)"""
@@ -86,9 +86,9 @@ class ArffFile:
             except StopIteration:
                 return
             except _PARSER_ERRORS as error:
-                _complain(lines, error)
-            if np.isinf(codes_A).any():
-                raise lines.error("a value is infinite; replace it by a number, or by ? when it is missing.")
+                raise _complaint(lines, error, otherwise="a value is not a number") from error
+            if (np.abs(codes_A) > LARGEST).any():
+                raise lines.error("a value is infinite or too large for float32; if it is missing, write ?.")
             yield codes_A, lines.number
 
     def _codes(self, row: list[float | None] | dict[int, float | None]) -> Floats:
@@ -105,9 +105,10 @@ def _parse(lines: NumberedLines, text: Iterator[str], layout: int) -> dict[str, 
     try:
         parsed: dict[str, Any] = arff.load(text, encode_nominal=True, return_type=layout)
     except _PARSER_ERRORS as error:
+        complaint = _complaint(lines, error, otherwise="the line is not valid")
         if next(text, None) is None:
-            raise lines.error("there is no @data line; the file was probably cut short.") from error
-        _complain(lines, error)
+            complaint = lines.error("there is no @data line; the file was probably cut short.")
+        raise complaint from error
     return parsed
 
 
@@ -131,6 +132,5 @@ def _checked_header(lines: NumberedLines) -> Iterator[str]:
         yield line
 
 
-def _complain(lines: NumberedLines, error: Exception) -> Never:
-    problem = _PROBLEMS.get(type(error), "a value is not a number")
-    raise lines.error(f"{problem}.") from error
+def _complaint(lines: NumberedLines, error: Exception, *, otherwise: str) -> UserError:
+    return lines.error(_PROBLEMS.get(type(error), otherwise) + ".")

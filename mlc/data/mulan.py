@@ -109,8 +109,8 @@ class Mulan:
 
     def _read(self, file: str, label_names: tuple[str, ...]) -> _Table:
         path = data_file(self.folder, file)
-        arff = ArffFile(path)
-        places = {attribute.name: place for place, attribute in enumerate(arff.attributes)}
+        source = ArffFile(path)
+        places = {attribute.name: place for place, attribute in enumerate(source.attributes)}
         unknown = [label for label in label_names if label not in places]
         if unknown:
             raise UserError(
@@ -123,13 +123,13 @@ class Mulan:
             raise UserError(
                 f"{path}: every attribute is a label in {self.labels}; nothing is left to learn from."
             )
-        schema = Schema(tuple(arff.attributes[column] for column in feature_columns))
+        schema = Schema(tuple(source.attributes[column] for column in feature_columns))
+        label_attributes = [source.attributes[column] for column in label_columns]
 
         x_chunks, y_chunks = [np.empty((0, schema.n_columns))], [torch.empty(0, len(label_names))]
-        for codes_BA, lines in arff.chunks(_CHUNK_ROWS):
+        for codes_BA, lines in source.chunks(_CHUNK_ROWS):
             x_chunks.append(schema.expand(codes_BA[:, feature_columns]))
-            attributes = [arff.attributes[column] for column in label_columns]
-            y_chunks.append(_targets(codes_BA[:, label_columns], attributes, path, lines))
+            y_chunks.append(_targets(codes_BA[:, label_columns], label_attributes, path, lines))
         return _Table(schema, np.concatenate(x_chunks), torch.cat(y_chunks))
 
     def _fit(self, schema: Schema, x_ND: Floats) -> dict[str, Tensor]:

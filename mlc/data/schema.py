@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Floats = NDArray[np.float64]
+LARGEST = float(np.finfo(np.float32).max)  # models compute in float32: what is larger would become infinite
 
 
 @dataclass(frozen=True)

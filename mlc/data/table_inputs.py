@@ -13,7 +13,7 @@ from torch import Tensor
 from mlc.data.arff_file import ArffFile
 from mlc.data.array_file import open_array
 from mlc.data.lines import NumberedLines
-from mlc.data.schema import Attribute, Floats, Schema
+from mlc.data.schema import LARGEST, Attribute, Floats, Schema
 from mlc.data.standardise import standardise
 from mlc.errors import UserError
 
@@ -73,10 +73,13 @@ def _read_npy(path: Path, schema: Schema, chunk_rows: int) -> Iterator[Floats]:
             f"{path} has the shape {array.shape}; the model needs N rows of {schema.n_columns} columns."
         )
     for start in range(0, len(array), chunk_rows):
-        x_BD = np.asarray(array[start : start + chunk_rows], dtype=np.float64)
-        infinite = np.isinf(x_BD).any(axis=1)
-        if infinite.any():
-            raise UserError(f"{path}, row {start + int(infinite.argmax())} (from 0): a value is infinite.")
+        x_BD = np.array(array[start : start + chunk_rows], dtype=np.float64)
+        large_B = (np.abs(x_BD) > LARGEST).any(axis=1)
+        if large_B.any():
+            raise UserError(
+                f"{path}, row {start + int(large_B.argmax())} (from 0): "
+                "a value is infinite or too large for float32; if it is missing, write NaN."
+            )
         yield x_BD
 
 
@@ -139,8 +142,8 @@ class _CsvParser:
             number = float(cell)
         except ValueError:
             raise self._lines.error(f"{attribute.name} is {cell!r}, not a number.") from None
-        if np.isinf(number):
-            raise self._lines.error(f"{attribute.name} is infinite.")
+        if abs(number) > LARGEST:
+            raise self._lines.error(f"{attribute.name} is infinite or too large for float32.")
         return number
 
 

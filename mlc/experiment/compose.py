@@ -1,11 +1,12 @@
 """From command-line overrides to composed configs, one per run, by Hydra."""
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
@@ -15,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlc.errors import Fault, UserError
-from mlc.experiment.recipe import Config, config_folder, group_names
+from mlc.experiment.instantiate import did_you_mean
+from mlc.experiment.recipe import Config, config_folder, group_names, shipped
 
 Start = Callable[[Config, Path], None]
 
@@ -34,7 +36,7 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
     def task(cfg: DictConfig) -> None:
         # Kept and raised after the last run: Hydra would print its own version of the story.
         try:
-            start(_plain(cfg), Path(HydraConfig.get().runtime.output_dir))
+            start(_plain(cfg), _from_here(Path(HydraConfig.get().runtime.output_dir)))
         except Exception as error:
             failures.append(error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -45,7 +47,7 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
     sys.argv = [sys.argv[0], *overrides]
     try:
         hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="train")(task)()
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(_sentence(error)) from error
     if len(failures) == 1:
         raise failures[0]
@@ -65,16 +67,24 @@ def _report(error: Exception) -> None:
 def _plain(cfg: DictConfig) -> Config:
     """The resolved config as plain values, with the names of the chosen configs under `choices`."""
     config = cast(Config, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
-    chosen: dict[str, Any] = {}
-    for key, name in HydraConfig.get().runtime.choices.items():
-        group = str(key).partition("@")[0]
-        if group in group_names() and name is not None:
-            chosen[group] = str(name)
-    return {"choices": chosen, **config}
+    names = {str(key).partition("@")[0]: name for key, name in HydraConfig.get().runtime.choices.items()}
+    groups = ["experiment", *group_names()]
+    return {"choices": {group: str(names[group]) for group in groups if names.get(group)}, **config}
 
 
 def _sentence(error: Exception) -> str:
-    """Hydra's message in one line."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException | HydraException) else None
-    lines = [line.strip() for text in (str(error), str(cause or "")) for line in text.splitlines()]
-    return " ".join(dict.fromkeys(line for line in lines if line))
+    """Hydra's message in one line, in the user's words where it is a common mistake."""
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if found := re.search(r"Could not find '(\w+)/([^']*)'", text):
+        group, name = found.groups()
+        return f"{group}={name} does not exist; choose one of {', '.join(shipped(group))}"
+    if found := re.search(r"Could not override '([^']*)'", text):
+        key = found[1]
+        hint = did_you_mean(key, [*group_names(), "seed"]) if "." not in key else ""
+        return f"{key} is no key of this config{hint}; python -m mlc.train --cfg job shows them all"
+    return text
+
+
+def _from_here(folder: Path) -> Path:
+    """The folder as a person in the current directory would write it."""
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder

@@ -16,7 +16,15 @@ from typing import Any
 
 from mlc.errors import UserError
 
-_RUNTIME = frozenset({"self", "in_features", "labels", "input_shape", "n_labels", "params"})
+# Constructor arguments that come from the experiment and not from the config.
+RUNTIME: Mapping[str, frozenset[str]] = {
+    "backbone": frozenset({"input_shape"}),
+    "head": frozenset({"in_features", "labels"}),
+    "loss": frozenset({"labels"}),
+    "decision": frozenset({"n_labels"}),
+    "calibration": frozenset({"n_labels"}),
+    "optimizer": frozenset({"params"}),
+}
 _ALLOWED = ("mlc.backbones", "mlc.calibration", "mlc.data", "mlc.decisions", "mlc.heads", "mlc.losses") + (
     "mlc.training",
     "torch.optim",
@@ -78,7 +86,9 @@ def check_options(target: type, options: Node, *, group: str) -> None:
         UserError: naming the key, the value and what is allowed.
     """
     parameters = inspect.signature(target).parameters
-    settable = [name for name in parameters if name not in _RUNTIME]
+    runtime = RUNTIME.get(group, frozenset())
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    settable = [name for name, p in parameters.items() if name not in runtime and p.kind not in variadic]
     for key in options:
         if key not in settable:
             raise UserError(f"{group}.{key} is no option of {target.__name__}{did_you_mean(str(key), settable)}")
@@ -107,8 +117,10 @@ def check_value(hint: Any, value: Any, *, name: str) -> None:
         # As JSON, because there a list may stand for a tuple, and nothing else is converted.
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        found = [e["msg"] for e in error.errors() if e["type"] not in ("is_instance_of", "none_required")]
-        messages = [message[:1].lower() + message[1:] for message in dict.fromkeys(found)]
+        # A union reports every branch; those that no YAML value can meet (a Tensor, null) do not help.
+        found = ["too few values" if e["type"] == "missing" else e["msg"] for e in error.errors()]
+        helpful = [text for text in found if "isinstance" not in text and "None" not in text] or found
+        messages = [text[:1].lower() + text[1:] for text in dict.fromkeys(helpful)]
         raise UserError(f"{name}={_show(value)} is not allowed: {' or '.join(messages)}") from None
 
 

@@ -25,7 +25,8 @@ class FactorisedHead(Head):
         prior_bias: start the share biases at the training frequencies.
 
     The count's bias starts at the training mean: below the floor the linear count has no gradient, and a
-    head that starts there never learns to count.
+    head that starts there never learns to count. Large steps can still push every row below it, above all
+    under a loss on the product (S11): then lower the learning rate, or use the Poisson count.
     """
 
     def __init__(

@@ -48,8 +48,12 @@ def histogram_average_precision(all_KL: Tensor, positive_KL: Tensor) -> AverageP
     """
     block = BLOCK_CELLS // len(all_KL)
     pairs = zip(torch.split(all_KL, block, dim=1), torch.split(positive_KL, block, dim=1), strict=True)
-    blocks = [_block(everything.T.flip(1).long(), positive.T.flip(1).long()) for everything, positive in pairs]
+    blocks = [_block(_best_first(everything), _best_first(positive)) for everything, positive in pairs]
     return AveragePrecision(*(torch.cat(values) for values in zip(*blocks, strict=True)))
+
+
+def _best_first(counts_KL: Tensor) -> Tensor:
+    return counts_KL.flip(0).T.long().contiguous()
 
 
 def _block(all_LK: Tensor, positive_LK: Tensor) -> AveragePrecision:

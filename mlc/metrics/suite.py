@@ -100,7 +100,7 @@ class EvaluationSuite:
         self._ranking = SumAccumulator(ranking_sums(y_0L, y_0L, self._ks)) if ranking else None
         self._average_precision: ExactAveragePrecision | HistogramAveragePrecision | None = None
         if average_precision and mode == "exact":
-            self._average_precision = ExactAveragePrecision()
+            self._average_precision = ExactAveragePrecision(n_labels=n_labels)
         elif average_precision:
             self._average_precision = HistogramAveragePrecision(n_labels=n_labels)
         self._log_loss = None if no_probabilities else SumAccumulator(log_loss_sums(y_0L, y_0L))
@@ -165,21 +165,27 @@ class EvaluationSuite:
             self._calibration[name].update(calibration_sums(p_BL, y_BL))
 
     def compute(self) -> SuiteResult:
-        """The metrics of all batches (and processes) since the last reset."""
-        decided = self._decisions.compute()
+        """The metrics of all batches (and processes) since the last reset.
+
+        Raises:
+            ValueError: there were none.
+        """
+        decided = self._decisions.merged()
+        if decided.rows == 0:
+            raise ValueError("metrics of no rows are not defined: call update first")
         values: dict[str, float | None] = {**decision_metrics(decided)}
         per_label = label_decisions(decided)
         if self._ranking is not None:
-            values |= ranking_metrics(self._ranking.compute(), self._ks)
+            values |= ranking_metrics(self._ranking.merged(), self._ks)
         if self._log_loss is not None:
-            values["log_loss"] = log_loss(self._log_loss.compute())
-        calibration = {name: part.compute() for name, part in self._calibration.items()}
+            values["log_loss"] = log_loss(self._log_loss.merged())
+        calibration = {name: part.merged() for name, part in self._calibration.items()}
         for name, sums in calibration.items():
             values |= {metric + _SUFFIX[name]: value for metric, value in calibration_metrics(sums).items()}
             per_label["ece" + _SUFFIX[name]] = label_calibration_error(sums)
 
         accumulator = self._average_precision
-        average_precision = None if accumulator is None else accumulator.compute()
+        average_precision = None if accumulator is None else accumulator.merged()
         if average_precision is not None:
             per_label["ap"] = average_precision.ap_L
             values["map"] = label_mean(average_precision.ap_L)

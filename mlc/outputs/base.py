@@ -73,7 +73,7 @@ class LabelOutput(TensorStruct, ABC):
 
     @abstractmethod
     def scores(self) -> Tensor:
-        """B×L scores in the model's own unit (probability, share, expected labels); thresholds apply to it."""
+        """B×L scores in the model's own unit (probability, share, expected labels); thresholds are on it."""
 
     @abstractmethod
     def marginals(self) -> Tensor:

@@ -17,6 +17,10 @@ class CountModel(TensorStruct, ABC):
         """B expected numbers of labels, > 0."""
 
     @abstractmethod
+    def log_mean(self) -> Tensor:
+        """B logarithms of the mean, finite where the mean itself is beyond float32."""
+
+    @abstractmethod
     def pmf(self, n_labels: int) -> Tensor:
         """B×(L+1) probabilities of n = 0..L, renormalised on that range."""
 
@@ -35,6 +39,10 @@ class PointCount(CountModel):
     def mean(self) -> Tensor:
         """The number itself."""
         return self.value_B
+
+    def log_mean(self) -> Tensor:
+        """Its logarithm."""
+        return self.value_B.log()
 
     def pmf(self, n_labels: int) -> Tensor:
         """Not defined."""
@@ -57,6 +65,10 @@ class PoissonCount(CountModel):
     def mean(self) -> Tensor:
         """λ, the mean before the range is cut at L."""
         return self.log_rate_B.exp()
+
+    def log_mean(self) -> Tensor:
+        """log λ."""
+        return self.log_rate_B
 
     def pmf(self, n_labels: int) -> Tensor:
         """Poisson probabilities renormalised on 0..L."""

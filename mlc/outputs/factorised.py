@@ -28,7 +28,7 @@ class FactorisedCount(LabelOutput):
 
     def score_logits(self) -> Tensor:
         """log Z + log P."""
-        return self.log_shares() + self.count.mean().log()[:, None]
+        return self.log_shares() + self.count.log_mean()[:, None]
 
     def scores(self) -> Tensor:
         """Z · P, expected labels: may exceed 1."""

@@ -17,7 +17,7 @@ def poisson_binomial(p_BL: Tensor) -> Tensor:
     Source: the classic recursion (Barlow & Heidmann, 1984).
     """
     pmf_BK = F.pad(torch.ones_like(p_BL[:, :1]), (0, p_BL.shape[1]))
-    for p_B1 in p_BL.split(1, dim=1):
+    for p_B1 in torch.split(p_BL, 1, dim=1):
         pmf_BK = pmf_BK * (1 - p_B1) + F.pad(pmf_BK[:, :-1], (1, 0)) * p_B1
     return pmf_BK
 

@@ -120,6 +120,8 @@ class Dashboard:
             hyperparameters: what distinguishes runs, nested as in the config. TensorBoard takes the columns
                 from one run of a folder, so every run should give the same names.
         """
+        # One step later: a resumed run purges from its next step on, and so replaces these points too.
+        step += 1
         final = {
             f"final/{split}_{name}": value
             for split, evaluation in evaluations.items()

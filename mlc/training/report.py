@@ -59,7 +59,7 @@ def final_report(
         folder: the run's folder.
     """
     table = label_table(label_names, evaluations["test"], thresholds_L=thresholds_L)
-    return "\n\n".join([f"Labels on test\n{table}", summary_table(evaluations), where_next(folder)])
+    return "\n" + "\n\n".join([f"Labels on test\n{table}", summary_table(evaluations), where_next(folder)])
 
 
 def label_table(label_names: Sequence[str], evaluation: "Evaluation", *, thresholds_L: Tensor | None) -> str:
@@ -92,7 +92,9 @@ def summary_table(evaluations: "Mapping[str, Evaluation]") -> str:
 
 
 def where_next(folder: Path) -> str:
-    """The commands that a finished run invites."""
+    """The commands that a finished run invites; paths as short as the working directory allows."""
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
     run, runs = shlex.quote(str(folder)), shlex.quote(str(folder.parent))
     rows = [
         ["run folder", run],

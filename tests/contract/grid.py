@@ -124,7 +124,7 @@ class Pair:
         return f"{self.head}-{self.loss}-{self.world}"
 
     @property
-    def y_BL(self) -> Tensor:
+    def y_BL(self) -> Tensor:  # noqa: N802 - the shape suffix
         """The targets."""
         return TARGETS[self.world]
 

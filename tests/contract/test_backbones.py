@@ -55,7 +55,7 @@ def test_out_features_is_the_width_of_what_comes_out(name: str, shape: tuple[int
 @BACKBONES
 def test_gradient_reaches_every_parameter(name: str, shape: tuple[int, ...]) -> None:
     backbone = build_backbone(name, shape)
-    features_BD = backbone({"x": inputs(shape)})
+    features_BD = backbone({"x": inputs(shape).requires_grad_()})  # a backbone may have no parameters
     (features_BD * torch.randn(features_BD.shape)).sum().backward()
     for parameter_name, parameter in backbone.named_parameters():
         assert parameter.grad is not None, parameter_name

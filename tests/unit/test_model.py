@@ -51,7 +51,7 @@ class NoLoss(Loss):
 
 class NoCalibration(Calibrator):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(n_labels=2)
         self.register_buffer("slope", torch.ones(2))
 
     def check(self, output: LabelOutput) -> None: ...
@@ -64,7 +64,7 @@ class NoCalibration(Calibrator):
 
 class AboveZero(Decision):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(n_labels=2)
         self.register_buffer("threshold_L", torch.zeros(2))
 
     def check(self, output: LabelOutput) -> None: ...

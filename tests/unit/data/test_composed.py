@@ -63,7 +63,9 @@ def test_training_pictures_are_standardised() -> None:
 
 def test_more_training_pictures_leave_the_test_pictures_alone() -> None:
     few, many = (
-        composition(n_train=n).dataset("set", train=glyphs(9), test=glyphs(9), generator=generator(), notes=())
+        composition(n_train=n).dataset(
+            "set", train=glyphs(9), test=glyphs(9), generator=generator(), notes=()
+        )
         for n in (100, 300)
     )
     assert torch.equal(few.test.y_NL, many.test.y_NL)

@@ -22,15 +22,15 @@ def test_a_small_file_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
-        b"not gzip",
-        WHOLE[: len(WHOLE) // 2],
-        WHOLE[:-9] + b"\x00" + WHOLE[-8:],  # damaged
-        gzip.compress(HEADER[:6]),
-        gzip.compress(HEADER + bytes(5)),
-        gzip.compress(HEADER + bytes(7)),
-        gzip.compress(b"\x00\x00\x0d\x02" + HEADER[4:] + bytes(6)),  # float
-        gzip.compress(b"\x00\x00\x08\x01" + b"\x00\x00\x00\x06" + bytes(6)),  # one dimension
+        pytest.param(b"", id="empty"),
+        pytest.param(b"not gzip", id="not gzip"),
+        pytest.param(WHOLE[: len(WHOLE) // 2], id="cut"),
+        pytest.param(WHOLE[:-8] + bytes(4) + WHOLE[-4:], id="wrong checksum"),
+        pytest.param(gzip.compress(HEADER[:6]), id="half a header"),
+        pytest.param(gzip.compress(HEADER + bytes(5)), id="a value too few"),
+        pytest.param(gzip.compress(HEADER + bytes(7)), id="a value too many"),
+        pytest.param(gzip.compress(b"\x00\x00\x0d\x02" + HEADER[4:] + bytes(6)), id="floats"),
+        pytest.param(gzip.compress(b"\x00\x00\x08\x01" + b"\x00\x00\x00\x06" + bytes(6)), id="one dimension"),
     ],
 )
 def test_cut_or_malformed_file_is_named(content: bytes, tmp_path: Path) -> None:

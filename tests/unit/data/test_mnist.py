@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.unit.data.real_data import real_file
 
 from mlc.data.mnist import MnistPictures
 from mlc.errors import UserError
+from tests.unit.data.real_data import real_file
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -77,6 +77,5 @@ def test_real_files_have_their_shapes() -> None:
     data = MnistPictures(n_train=1000, n_test=200).load(seed=0)
     assert [len(split) for split in (data.train, data.valid, data.test)] == [900, 100, 200]
     assert "10000 test glyphs" in data.notes[0]
-    # The brightness of MNIST, of which the border is cut off: a digit is 19 % of its cell of 28×28 pixels at
-    # mean grey 0.1307, and two of four cells are full on average.
+    # The mean grey of MNIST is 0.1307, and on average two of the four cells are full.
     assert data.preparation["mean"].item() == pytest.approx(0.1307 / 2, rel=0.05)

@@ -64,7 +64,7 @@ def best_f1_of_curve(scores: np.ndarray, y: np.ndarray) -> float:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_global_threshold_reaches_the_best_micro_f1(kind: str, seed: int) -> None:
-    scores_NL, y_NL = sample(kind, seed=seed)
+    scores_NL, y_NL = sample(kind, rows=15, seed=seed)
     rule = GlobalThreshold(n_labels=6)
     rule.check(scores_only(scores_NL))
     rule.fit(scores_only(scores_NL), y_NL)

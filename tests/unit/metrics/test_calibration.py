@@ -34,7 +34,8 @@ def test_label_error_equals_the_formula_and_torchmetrics(seed):
     found = label_calibration_error(calibration_sums(p, y))
     by_formula = [ece_by_formula(p[:, label].double().tolist(), y[:, label].tolist()) for label in range(7)]
     assert found.tolist() == pytest.approx(by_formula, abs=1e-7)
-    reference = [float(binary_calibration_error(p[:, n], y[:, n].int(), n_bins=15)) for n in range(7)]
+    columns = zip(p.T.contiguous(), y.T.int().contiguous(), strict=True)
+    reference = [float(binary_calibration_error(*column, n_bins=15)) for column in columns]
     assert found.tolist() == pytest.approx(reference, abs=1e-6)
 
 

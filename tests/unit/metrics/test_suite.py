@@ -6,9 +6,21 @@ from mlc.errors import UserError
 from mlc.metrics.suite import EvaluationSuite, choose_mode
 from tests.unit.metrics.cases import random_case
 
-NAMES = set(
-    ["micro_f1", "macro_f1", "samples_f1", "micro_precision", "micro_recall", "macro_precision", "macro_recall", "hamming_loss", "subset_accuracy", "ranking_loss", "lrap", "coverage_error", "one_error", "map", "precision_at_1", "precision_at_3", "precision_at_5", "ndcg_at_1", "ndcg_at_3", "ndcg_at_5", "classwise_ece", "classwise_ece_uncalibrated", "brier", "brier_uncalibrated", "log_loss", "count_mae", "empty_fraction", "rows"]
-)
+NAMES = {
+    *(
+        "micro_f1",
+        "macro_f1",
+        "samples_f1",
+        "micro_precision",
+        "micro_recall",
+        "macro_precision",
+        "macro_recall",
+    ),
+    *("hamming_loss", "subset_accuracy", "ranking_loss", "lrap", "coverage_error", "one_error", "map"),
+    *("precision_at_1", "precision_at_3", "precision_at_5", "ndcg_at_1", "ndcg_at_3", "ndcg_at_5"),
+    *("classwise_ece", "classwise_ece_uncalibrated", "brier", "brier_uncalibrated", "log_loss"),
+    *("count_mae", "empty_fraction", "rows"),
+}
 CASE = random_case(0)
 
 
@@ -128,6 +140,11 @@ def test_shapes_and_missing_probabilities_are_caught():
         feed(suite, probabilities_BL=None)
 
 
+def test_no_rows_have_no_metrics():
+    with pytest.raises(ValueError, match="no rows"):
+        EvaluationSuite(n_labels=7, mode="exact").compute()
+
+
 def test_mode_follows_the_memory():
     mode, why = choose_mode(20_000, 4_000, memory_limit_mb=400)
     assert mode == "exact"
@@ -135,3 +152,16 @@ def test_mode_follows_the_memory():
     mode, why = choose_mode(20_001, 4_000, memory_limit_mb=400)
     assert mode == "streaming"
     assert "histograms" in why
+
+
+@pytest.mark.parametrize("mode", ["exact", "streaming"])
+def test_one_label_and_one_row(mode):
+    suite = EvaluationSuite(n_labels=1, mode=mode)
+    p = torch.tensor([[0.9]])
+    suite.update(
+        decisions_BL=p > 0.5, scores_BL=p, probabilities_BL=p, uncalibrated_BL=p, y_BL=torch.ones(1, 1)
+    )
+    found = suite.compute()
+    assert found.values["micro_f1"] == found.values["map"] == found.values["ndcg_at_1"] == 1
+    assert found.values["classwise_ece"] == pytest.approx(0.1)
+    assert all(column.shape == (1,) for column in found.per_label.values())

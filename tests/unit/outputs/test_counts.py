@@ -14,6 +14,7 @@ def test_poisson_agrees_with_scipy_renormalised(rate: float, n_labels: int) -> N
     expected = expected / expected.sum()
     torch.testing.assert_close(count.pmf(n_labels), expected[None], rtol=1e-9, atol=1e-300)
     assert count.mean().item() == pytest.approx(rate)
+    assert count.log_mean().exp().item() == pytest.approx(rate)
 
 
 @pytest.mark.parametrize("log_rate", [-1e4, -50, 50, 80, 1e4])
@@ -26,5 +27,6 @@ def test_extreme_rates_give_a_distribution(log_rate: float) -> None:
 def test_a_point_has_a_mean_and_no_distribution() -> None:
     count = PointCount(torch.tensor([0.01, 3.7]))
     assert torch.equal(count.mean(), torch.tensor([0.01, 3.7]))
+    torch.testing.assert_close(count.log_mean().exp(), count.mean())
     with pytest.raises(NotDefinedError, match=r"PointCount has no distribution: .*head=factorised_poisson"):
         count.pmf(3)

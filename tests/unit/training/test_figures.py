@@ -39,7 +39,11 @@ def test_both_curves_are_drawn_as_given_without_empty_bins() -> None:
         DIAGRAMS, {"uncalibrated": 0.25, "calibrated": 0.0333}, title="Title", before="before"
     )
     drawn = lines(figure)
-    assert list(drawn) == ["as it should be", "before (class-wise ECE 0.250)", "after calibration (class-wise ECE 0.033)"]
+    assert list(drawn) == [
+        "as it should be",
+        "before (class-wise ECE 0.250)",
+        "after calibration (class-wise ECE 0.033)",
+    ]
     before, after = list(drawn.values())[1:]
     assert np.allclose(before, [[0.1, 0.3], [0.9, 0.6]])
     assert np.allclose(after, [[0.2, 0.25], [0.5, 0.5], [0.8, 0.75]])
@@ -65,7 +69,9 @@ def test_a_score_that_is_no_probability_is_called_so(make_evaluation, score_is_p
 
 
 def test_bars_show_f1_by_frequency() -> None:
-    figure = label_f1_figure(["rare", "often"], torch.tensor([0.25, 0.75]), torch.tensor([3, 1000]), title="T")
+    figure = label_f1_figure(
+        ["rare", "often"], torch.tensor([0.25, 0.75]), torch.tensor([3, 1000]), title="T"
+    )
     axes, right = figure.axes
     assert [text.get_text() for text in axes.get_yticklabels()] == ["often", "rare"]
     assert [bar.get_width() for bar in axes.patches] == [0.75, 0.25]
@@ -89,7 +95,10 @@ def test_any_label_name_can_be_drawn() -> None:
 def test_png_is_written_at_twice_the_resolution(make_evaluation, tmp_path: Path) -> None:
     figures = draw_evaluation("abcd", make_evaluation(), split="test", score_is_probability=True)
     write_figures(tmp_path / "figures", figures)
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["label_f1.png", "reliability.png"]
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
+        "label_f1.png",
+        "reliability.png",
+    ]
     with Image.open(tmp_path / "figures" / "reliability.png") as image:
         assert image.size[0] == 1400
         assert len(set(image.convert("RGB").resize((100, 100)).get_flattened_data())) > 10

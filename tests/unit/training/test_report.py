@@ -23,9 +23,8 @@ NASTY = ('quote " comma ,', "line\nbreak", "carriage\rreturn", "=1+1")
 def test_table_has_the_columns_in_line(make_evaluation) -> None:
     evaluation = make_evaluation()
     header, *rows = label_table(NAMES, evaluation, thresholds_L=torch.full((4,), 0.25)).splitlines()
-    assert header.split("  ")[0] == "label"
-    assert header.split()[1:] == (
-        "support predicted precision recall F1 AP ECE before ECE after threshold".split()
+    assert " ".join(header.split()) == (
+        "label support predicted precision recall F1 AP ECE before ECE after threshold"
     )
     assert [row.split()[0] for row in rows] == ["a/b", "größe", "日本語", "a"]
     assert rows[3].startswith("a very long name that would p...  ")
@@ -65,7 +64,10 @@ def test_of_many_labels_forty_are_shown_and_it_is_said(make_evaluation) -> None:
 
 
 def test_summary_compares_splits_and_explains_gaps(make_evaluation) -> None:
-    evaluations = {"valid": make_evaluation(), "test": make_evaluation(seed=1, no_probabilities="no marginals")}
+    evaluations = {
+        "valid": make_evaluation(),
+        "test": make_evaluation(seed=1, no_probabilities="no marginals"),
+    }
     lines = summary_table(evaluations).splitlines()
     assert lines[0].split() == ["valid", "test"]
     micro = [f"{evaluations[split].metrics['micro_f1']:.4f}" for split in ("valid", "test")]
@@ -80,6 +82,8 @@ def test_commands_can_be_pasted(tmp_path: Path) -> None:
     assert "tensorboard --logdir runs\n" in text
     assert "python -m mlc.evaluate run='runs/my run'\n" in text
     assert "python -m mlc.predict run='runs/my run' input=<file>" in text
+    assert where_next(Path.cwd() / "runs/my run") == text
+    assert f"run={tmp_path}/a input" in where_next(tmp_path / "a")
 
 
 def test_final_report_has_all_three_parts(make_evaluation) -> None:
@@ -93,7 +97,12 @@ def test_csv_round_trip(make_evaluation, tmp_path: Path) -> None:
     columns = {**evaluation.suite.per_label, "ap": torch.tensor([0.5, math.nan, 0.25, 1.0])}
     evaluation = replace(evaluation, suite=replace(evaluation.suite, per_label=columns))
     path = tmp_path / "per_label.csv"
-    write_per_label_csv(path, label_names=NASTY, evaluation=evaluation, thresholds_L=torch.full((4,), 0.1).double())
+    write_per_label_csv(
+        path,
+        label_names=NASTY,
+        evaluation=evaluation,
+        thresholds_L=torch.full((4,), 0.1, dtype=torch.float64),
+    )
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == list(NASTY)
@@ -151,3 +160,10 @@ def test_a_failing_write_leaves_the_old_results(make_evaluation, tmp_path: Path)
         write_results(path, run={"object": object()}, splits={"test": make_evaluation()})
     assert path.read_text() == "old"
     assert [item.name for item in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_every_key_is_documented(make_evaluation) -> None:
+    document = (Path(__file__).parents[3] / "docs" / "run_folder.md").read_text(encoding="utf-8")
+    evaluation = make_evaluation()
+    for name in (*evaluation.metrics, *evaluation.suite.per_label, "threshold", "null_reasons"):
+        assert f"`{name}`" in document, name

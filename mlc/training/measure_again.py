@@ -1,0 +1,46 @@
+"""Measure a trained classifier again, and hold the numbers against those it stored."""
+
+import json
+from pathlib import Path
+
+from mlc.data.dataset import Dataset
+from mlc.errors import UserError
+from mlc.model import Classifier
+from mlc.training.evaluation import Evaluation, evaluate, predict_split
+from mlc.training.report import label_table, summary_table
+from mlc.training.run_files import RunFiles
+from mlc.training.settings import TrainerSettings, choose_device
+
+
+def measure_again(classifier: Classifier, dataset: Dataset, settings: TrainerSettings, folder: Path) -> str:
+    """Evaluate validation and test split; the tables, and whether results.json says the same.
+
+    Raises:
+        UserError: the folder's results.json cannot be read, or the data has other labels than the classifier.
+    """
+    device = choose_device(settings.device)
+    classifier.to(device)
+    evaluations = {}
+    for name, split in (("valid", dataset.valid), ("test", dataset.test)):
+        predictions = predict_split(classifier.network, split.to(device), settings, device)
+        evaluations[name] = evaluate(classifier, predictions)
+    thresholds_L = classifier.decision.thresholds()
+    table = label_table(dataset.label_names, evaluations["test"], thresholds_L=thresholds_L)
+    verdict = _compare(RunFiles(folder).results, evaluations)
+    return "\n\n".join([f"Labels on test\n{table}", summary_table(evaluations), verdict])
+
+
+def _compare(path: Path, evaluations: dict[str, Evaluation]) -> str:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))["splits"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} cannot be read as the results of a run ({error})") from error
+    differences = [
+        f"{split} {name}: {value} here, {stored[split].get(name)} stored"
+        for split, evaluation in evaluations.items()
+        for name, value in evaluation.metrics.items()
+        if value != stored[split].get(name)
+    ]
+    if not differences:
+        return f"All metrics equal those in {path}."
+    return "\n".join([f"{len(differences)} metrics differ from {path}:", *differences])
