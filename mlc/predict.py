@@ -27,7 +27,9 @@ def predict(words: Sequence[str]) -> None:
     if target.suffix not in (".csv", ".jsonl"):
         raise UserError(f"output={values['output']} has no known ending: use .csv or .jsonl")
     if not target.parent.is_dir():
-        raise UserError(f"output={values['output']}: the folder {target.parent} does not exist; make it first")
+        raise UserError(
+            f"output={values['output']}: the folder {target.parent} does not exist; make it first"
+        )
     trained = read_trained_run(existing_folder(values["run"], key="run"))
     rows = predict_file(
         trained.classifier,

@@ -1,6 +1,7 @@
-"""Train a run: `python -m mlc.train head=sigmoid`, or go on with one: `python -m mlc.train resume=<run folder>`."""
+"""Train: `python -m mlc.train head=sigmoid`; go on with a run: `python -m mlc.train resume=<run folder>`."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from mlc.experiment.assemble import make_job, read_run_config
 from mlc.experiment.command_line import existing_folder, exit_code, quote_verbatim, take
 from mlc.experiment.compose import compose_runs
 from mlc.experiment.recipe import Config, read_recipe
+from mlc.training.job import Job
 from mlc.training.run import is_finished, run
 from mlc.training.run_files import RunFiles
 
@@ -36,11 +38,11 @@ def start(config: Config, folder: Path) -> None:
     """Train a new run in its own folder."""
     if RunFiles(folder).config.exists():
         raise UserError(
-            f"{folder} already holds a run: resume it (resume={folder}) or name another folder (hydra.run.dir=...)"
+            f"{folder} already holds a run: resume it (resume={folder}) or name another folder "
+            f"(hydra.run.dir=...)"
         )
     try:
-        job = make_job(read_recipe(config), folder)
-        run(job, resume=False)
+        _run(make_job(read_recipe(config), folder), resume=False)
     finally:
         if folder.is_dir() and not os.listdir(folder):
             folder.rmdir()
@@ -53,8 +55,8 @@ def resume(folder: Path, words: Sequence[str]) -> None:
         key, equals, value = word.partition("=")
         if not equals or key not in _RESUME_OPTIONS:
             raise UserError(
-                f"{word} cannot be changed in a resumed run: beside resume= only {' and '.join(_RESUME_OPTIONS)} are "
-                f"accepted; start a new run for anything else"
+                f"{word} cannot be changed in a resumed run: beside resume= only "
+                f"{' and '.join(_RESUME_OPTIONS)} are accepted; start a new run for anything else"
             )
         config["trainer"][key.partition(".")[2]] = yaml.safe_load(value)
     recipe = read_recipe(config)
@@ -64,7 +66,16 @@ def resume(folder: Path, words: Sequence[str]) -> None:
             f"to train longer, give trainer.max_epochs=<more than {recipe.settings.max_epochs}>"
         )
         return
-    run(make_job(recipe, folder), resume=True)
+    _run(make_job(recipe, folder), resume=True)
+
+
+def _run(job: Job, *, resume: bool) -> None:
+    try:
+        run(job, resume=resume)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"go on with python -m mlc.train resume={shlex.quote(str(job.folder))}"
+        ) from None
 
 
 if __name__ == "__main__":

@@ -78,9 +78,9 @@ def fit_temperature(
         inside = log_t.clamp(-bound, bound)
         nll = -model(logits_NL / inside.exp()).log_prob(y_NL).mean()
         loss = nll + (log_t - inside).square()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     with torch.enable_grad():
-        optimizer.step(objective)  # type: ignore[no-untyped-call]
+        optimizer.step(objective)
     return math.exp(min(max(log_t.item(), -bound), bound))

@@ -1,19 +1,15 @@
 """From a recipe to a job, and from a run folder back to its recipe and classifier."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 import yaml
 
 from mlc.batch import LabelStatistics
 from mlc.errors import UserError
 from mlc.experiment.recipe import Config, Recipe, check_fit, read_recipe
 from mlc.model import Classifier
-from mlc.training.checkpoint import load_checkpoint
-from mlc.training.run import Job
+from mlc.training.job import Job
 from mlc.training.run_files import Facts, RunFiles, load_facts
 
 
@@ -90,7 +86,8 @@ def read_trained_run(folder: Path) -> TrainedRun:
     path = RunFiles(folder).classifier
     if not path.is_file():
         raise UserError(
-            f"{folder} has not finished training, so it has no {path.name}: run python -m mlc.train resume={folder}"
+            f"{folder} has not finished training, so it has no {path.name}: "
+            f"run python -m mlc.train resume={folder}"
         )
     facts, parts = load_facts(path)
     classifier = recipe.classifier(input_shape=facts.input_shape, labels=facts.labels)
@@ -98,6 +95,8 @@ def read_trained_run(folder: Path) -> TrainedRun:
         try:
             part.load_state_dict(parts[name])
         except (KeyError, RuntimeError) as error:
-            raise UserError(f"{path} does not fit {folder}/config.yaml: one of the two has been changed") from error
+            raise UserError(
+                f"{path} does not fit {folder}/config.yaml: one of the two has been changed"
+            ) from error
         part.eval()
     return TrainedRun(recipe, classifier, facts)

@@ -1,4 +1,4 @@
-"""What the doors share: reading `key=value` words, and turning mistakes into one sentence and an exit code."""
+"""What the doors share: reading `key=value` words, and turning mistakes into a sentence and an exit code."""
 
 import re
 import sys
@@ -41,7 +41,9 @@ def take(words: Sequence[str], key: str) -> tuple[str | None, list[str]]:
     return (found[0].partition("=")[2] if found else None), rest
 
 
-def read_words(words: Sequence[str], *, usage: str, known: Sequence[str], required: Sequence[str]) -> dict[str, str]:
+def read_words(
+    words: Sequence[str], *, usage: str, known: Sequence[str], required: Sequence[str]
+) -> dict[str, str]:
     """Read a door's `key=value` words, values verbatim.
 
     Raises:
@@ -69,12 +71,14 @@ def existing_folder(value: str, *, key: str) -> Path:
     """
     path = Path(value).expanduser()
     if not path.is_dir():
-        raise UserError(f"{key}={value} is no folder: give the folder of a run, for example {key}=runs/<name>")
+        raise UserError(
+            f"{key}={value} is no folder: give the folder of a run, for example {key}=runs/<name>"
+        )
     return path
 
 
 def exit_code(door: Callable[[], None]) -> int:
-    """Run a door; a mistake or a fault becomes one sentence on the standard error, and the exit code says which."""
+    """Run a door; a mistake or a fault becomes one sentence on the standard error, and an exit code."""
     try:
         door()
     except UserError as error:
@@ -83,7 +87,7 @@ def exit_code(door: Callable[[], None]) -> int:
     except Fault as error:
         print(f"fault: {error}", file=sys.stderr)
         return FAULT
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"stopped; {stop}" if str(stop) else "stopped", file=sys.stderr)
         return INTERRUPTED
     return 0

@@ -25,8 +25,16 @@ RUNTIME: Mapping[str, frozenset[str]] = {
     "calibration": frozenset({"n_labels"}),
     "optimizer": frozenset({"params"}),
 }
-_ALLOWED = ("mlc.backbones", "mlc.calibration", "mlc.data", "mlc.decisions", "mlc.heads", "mlc.losses") + (
-    "mlc.training",
+_ALLOWED = (
+    *(
+        "mlc.backbones",
+        "mlc.calibration",
+        "mlc.data",
+        "mlc.decisions",
+        "mlc.heads",
+        "mlc.losses",
+        "mlc.training",
+    ),
     "torch.optim",
 )
 
@@ -64,7 +72,9 @@ def _resolve(node: Node, *, group: str, kind: type) -> type:
         raise UserError(f"{group} has no _target_: choose one by name, for example {group}=<name>")
     module_name, _, class_name = name.rpartition(".")
     if not _is_allowed(module_name):
-        raise UserError(f"{group}._target_={name} is refused: a config may only name classes of mlc and torch.optim")
+        raise UserError(
+            f"{group}._target_={name} is refused: a config may only name classes of mlc and torch.optim"
+        )
     try:
         target = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError):
@@ -91,11 +101,13 @@ def check_options(target: type, options: Node, *, group: str) -> None:
     settable = [name for name, p in parameters.items() if name not in runtime and p.kind not in variadic]
     for key in options:
         if key not in settable:
-            raise UserError(f"{group}.{key} is no option of {target.__name__}{did_you_mean(str(key), settable)}")
+            raise UserError(
+                f"{group}.{key} is no option of {target.__name__}{did_you_mean(str(key), settable)}"
+            )
     for name in settable:
         if name not in options and parameters[name].default is inspect.Parameter.empty:
             raise UserError(f"{group}.{name} is missing: {target.__name__} needs it")
-    hints = typing.get_type_hints(target.__init__, include_extras=True)
+    hints = typing.get_type_hints(vars(target).get("__init__", target), include_extras=True)
     for key, value in options.items():
         if key in hints:
             check_value(hints[key], value, name=f"{group}.{key}")

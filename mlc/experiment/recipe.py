@@ -164,7 +164,9 @@ def _check_pairing(recipe: Recipe) -> None:
 def _made_up_labels(*, single_label: bool) -> LabelStatistics:
     # Many labels, so that top_k with any sensible k passes here; its k is checked again with the real L.
     return LabelStatistics(
-        positives_L=torch.ones(1000, dtype=torch.float64), rows=1000 if single_label else 500, single_label=single_label
+        positives_L=torch.ones(1000, dtype=torch.float64),
+        rows=1000 if single_label else 500,
+        single_label=single_label,
     )
 
 

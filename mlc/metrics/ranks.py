@@ -7,6 +7,7 @@ ties are handled once.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,7 @@ def positive_ranks(scores_RC: Tensor, y_RC: Tensor) -> PositiveRanks:
     """Rank the positives (y_RC is 1 or True) of each row by their scores, read as float32."""
     positive_RC = y_RC.bool()
     keys_RC = _keys(scores_RC)
-    keys = keys_RC.sort(dim=1).values.flatten()
+    keys = _sort_rows(keys_RC).flatten()
     key_P = keys_RC[positive_RC].sort().values
     row_P = (key_P + 2**31) >> 32
 
@@ -62,3 +63,10 @@ def _keys(scores_RC: Tensor) -> Tensor:
     bits_RC = (scores_RC.float() + 0.0).contiguous().view(torch.int32)
     ordered_RC = bits_RC ^ ((bits_RC >> 31) & 0x7FFFFFFF)
     return ordered_RC + (torch.arange(len(scores_RC), device=scores_RC.device) << 32)[:, None]
+
+
+def _sort_rows(keys_RC: Tensor) -> Tensor:
+    if keys_RC.is_cpu:
+        # On one core NumPy's sort takes half the time of torch's, which sorts the indices too.
+        return torch.from_numpy(np.sort(keys_RC.numpy(), axis=1))
+    return keys_RC.sort(dim=1).values

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mlc.outputs.base import LabelOutput, not_defined, register_pytree
+from mlc.outputs.log_odds import softmax_log_odds
 
 _INSTEAD = (
     "shares rank labels and do not say how many are true; calibrate on validation data (calibration=platt)"
@@ -24,8 +25,8 @@ class LabelShares(LabelOutput):
     logits_BL: Tensor
 
     def score_logits(self) -> Tensor:
-        """log softmax(z)."""
-        return F.log_softmax(self.logits_BL, dim=1)
+        """The log-odds of the shares."""
+        return softmax_log_odds(self.logits_BL)
 
     def scores(self) -> Tensor:
         """softmax(z)."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mlc.outputs.base import LabelOutput, register_pytree
+from mlc.outputs.log_odds import softmax_log_odds
 
 
 @register_pytree
@@ -21,8 +22,8 @@ class SingleChoice(LabelOutput):
     logits_BL: Tensor
 
     def score_logits(self) -> Tensor:
-        """log softmax(z), so that scores compare across examples as well."""
-        return F.log_softmax(self.logits_BL, dim=1)
+        """The log-odds of the marginals, so that scores compare across examples as well."""
+        return softmax_log_odds(self.logits_BL)
 
     def scores(self) -> Tensor:
         """The marginals."""

@@ -21,7 +21,7 @@ _ITEMS = "$items"
 
 
 def save_checkpoint(path: Path, tree: dict[str, Any]) -> None:
-    """Write a tree of dicts, lists, numbers, strings, None and tensors; the old file stays until the new is whole."""
+    """Write a tree of dicts, lists, plain values and tensors; the old file stays until the new is whole."""
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps({"format_version": FORMAT_VERSION, "tree": _pack(tree, "", tensors)})
     metadata = {"mlc": text, "checksum": _checksum(text, tensors)}
@@ -42,14 +42,16 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged or cut and cannot be read ({error}): train the run again") from error
+        raise UserError(
+            f"{path} is damaged or cut and cannot be read ({error}): train the run again"
+        ) from error
     if "mlc" not in metadata or metadata.get("checksum") != _checksum(metadata["mlc"], tensors):
         raise UserError(f"{path} is no whole checkpoint: its checksum does not match; train the run again")
     content = json.loads(metadata["mlc"])
     if content["format_version"] != FORMAT_VERSION:
         raise UserError(
-            f"{path} has checkpoint format {content['format_version']} and this version reads {FORMAT_VERSION}: "
-            f"use the version of mlc that wrote it"
+            f"{path} has checkpoint format {content['format_version']} and this version reads "
+            f"{FORMAT_VERSION}: use the version of mlc that wrote it"
         )
     tree: dict[str, Any] = _unpack(content["tree"], tensors)
     return tree
@@ -81,5 +83,5 @@ def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
     digest = hashlib.blake2b(text.encode(), digest_size=16)
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -184,7 +184,7 @@ class Dashboard:
         """A row of the HParams tab, in this run's own file: add_hparams would open a second run for it."""
         from torch.utils.tensorboard.summary import hparams
 
-        for summary in hparams(flatten(hyperparameters), dict.fromkeys(metric_tags)):  # type: ignore[no-untyped-call]
+        for summary in hparams(flatten(hyperparameters), dict.fromkeys(metric_tags)):
             self._events.add_summary(summary)
 
 

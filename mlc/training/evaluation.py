@@ -112,16 +112,13 @@ def forward(network: Network, inputs: Mapping[str, Tensor], *, bf16: bool) -> La
 
 
 @torch.no_grad()
-def fit_on_validation(
-    classifier: Classifier, predictions: Predictions, *, memory_limit_mb: float, calibrate: bool
-) -> Fit:
+def fit_on_validation(classifier: Classifier, predictions: Predictions, *, memory_limit_mb: float) -> Fit:
     """Fit the calibrator, then the decision rule, on validation outputs.
 
     Args:
         classifier: its calibrator and decision are changed in place.
         predictions: of the validation split.
         memory_limit_mb: where the outputs are not kept, a systematic sample of the rows that fits this.
-        calibrate: False leaves the calibrator as it is where the output has marginals of its own.
     """
     stride = 1
     if not predictions.kept:
@@ -131,15 +128,13 @@ def fit_on_validation(
         outputs.append(output.map_tensors(lambda values: values[::stride]))
         targets.append(y_BL[::stride])
     linked, y_NL = classifier.loss.link(concatenate(outputs)), torch.cat(targets)
-    score_is_probability = _why_no_marginals(linked) is None
-    if calibrate or not score_is_probability:
-        with torch.enable_grad():
-            classifier.calibrator.fit(linked, y_NL)
+    with torch.enable_grad():
+        classifier.calibrator.fit(linked, y_NL)
     classifier.decision.fit(classifier.calibrator(linked), y_NL)
     return Fit(
         sentence=f"calibrator and decision fitted on {len(y_NL)} of {predictions.rows} validation rows, "
         f"which also picked the checkpoint: their metrics on valid are optimistic",
-        score_is_probability=score_is_probability,
+        score_is_probability=_why_no_marginals(linked) is None,
     )
 
 

@@ -10,7 +10,7 @@ import torch
 import mlc
 from mlc.training.checkpoint import load_checkpoint
 from mlc.training.dashboard import Dashboard
-from mlc.training.evaluation import Evaluation, Fit, evaluate, fit_on_validation, predict_split
+from mlc.training.evaluation import Fit, evaluate, fit_on_validation, predict_split
 from mlc.training.figures import draw_evaluation, write_figures
 from mlc.training.job import Job
 from mlc.training.loop import Session
@@ -20,14 +20,14 @@ from mlc.training.run_files import RunFiles, save_classifier
 
 
 def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard) -> None:
-    """Take the best network, fit calibrator and decision, evaluate, and write results, tables and pictures."""
+    """Take the best network, fit calibrator and decision, evaluate, and write what a run leaves."""
     start_s = time.perf_counter()
     files, names, settings = RunFiles(job.folder), job.dataset.label_names, job.settings
     classifier, device = job.classifier, session.device
     classifier.network.load_state_dict(load_checkpoint(files.best)["network"])
 
     valid = predict_split(classifier.network, job.dataset.valid.to(device), settings, device)
-    fit = fit_on_validation(classifier, valid, memory_limit_mb=settings.memory_limit_mb, calibrate=True)
+    fit = fit_on_validation(classifier, valid, memory_limit_mb=settings.memory_limit_mb)
     test = predict_split(classifier.network, job.dataset.test.to(device), settings, device)
     evaluations = {"valid": evaluate(classifier, valid), "test": evaluate(classifier, test)}
     thresholds_L = classifier.decision.thresholds()
@@ -47,9 +47,7 @@ def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard)
     # Written last: a run with results is a finished run.
     run = _run_section(job, session, fit, mode=test.why, finish_time_s=time.perf_counter() - start_s)
     write_results(files.results, run=run, splits=evaluations)
-    progress.line(
-        final_report(evaluations, label_names=names, thresholds_L=thresholds_L, folder=job.folder)
-    )
+    progress.line(final_report(evaluations, label_names=names, thresholds_L=thresholds_L, folder=job.folder))
 
 
 def _run_section(job: Job, session: Session, fit: Fit, *, mode: str, finish_time_s: float) -> dict[str, Any]:

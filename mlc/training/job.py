@@ -47,4 +47,5 @@ class Job:
 
 def config_yaml(config: Mapping[str, Any]) -> str:
     """A config as YAML text."""
-    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    return text

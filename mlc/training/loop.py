@@ -1,7 +1,7 @@
 """The training loop: read this first.
 
-    order -> batch -> network -> loss -> step, epoch after epoch;
-    after each epoch: validate, log, remember the best, save, stop early.
+order -> batch -> network -> loss -> step, epoch after epoch;
+after each epoch: validate, log, remember the best, save, stop early.
 """
 
 import math
@@ -92,7 +92,9 @@ class Session:
 def nothing_left(position: Position, settings: TrainerSettings) -> bool:
     """Whether all epochs are done, or the monitored metric has not improved for `patience` epochs."""
     waited = position.epoch - position.best_epoch
-    return position.epoch >= settings.max_epochs or (settings.patience is not None and waited >= settings.patience)
+    return position.epoch >= settings.max_epochs or (
+        settings.patience is not None and waited >= settings.patience
+    )
 
 
 def fit(

@@ -16,7 +16,11 @@ from mlc.training.files import atomic_path
 
 @torch.no_grad()
 def predict_file(
-    classifier: Classifier, chunks: Iterable[Mapping[str, Tensor]], target: Path, *, label_names: Sequence[str]
+    classifier: Classifier,
+    chunks: Iterable[Mapping[str, Tensor]],
+    target: Path,
+    *,
+    label_names: Sequence[str],
 ) -> int:
     """Write one line per row: its number, the decided labels, and the probability of every label.
 

@@ -1,11 +1,15 @@
 """One run from its first checkpoint to its results, new or resumed, in its own folder."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mlc.calibration.none import NoCalibration
+from mlc.errors import UserError
+from mlc.model import Classifier
 from mlc.training.checkpoint import load_checkpoint, save_checkpoint
 from mlc.training.dashboard import Dashboard
 from mlc.training.evaluation import Evaluation, Predictions, evaluate, fit_on_validation, predict_split
@@ -34,7 +38,8 @@ def run(job: Job, *, resume: bool) -> None:
     position = session.position
     with (
         Progress(
-            total_steps=job.settings.max_epochs * len(epoch_order(len(train), job.settings.batch_size, seed=0, epoch=0)),
+            total_steps=job.settings.max_epochs
+            * len(epoch_order(len(train), job.settings.batch_size, seed=0, epoch=0)),
             start_step=position.step,
             log=files.log,
         ) as progress,
@@ -108,9 +113,11 @@ def _write_config(files: RunFiles, config: Mapping[str, Any]) -> None:
 
 
 def _save(files: RunFiles, session: Session, *, best: bool) -> None:
-    """Checkpoint the session; the best one first, so that a kill in between repeats the epoch and loses nothing."""
+    """Checkpoint the session; the best first: a kill in between repeats the epoch and loses nothing."""
     if best:
-        save_checkpoint(files.best, {"network": session.network.state_dict(), "epoch": session.position.epoch})
+        save_checkpoint(
+            files.best, {"network": session.network.state_dict(), "epoch": session.position.epoch}
+        )
     save_checkpoint(files.last, session.state())
 
 
@@ -121,7 +128,7 @@ def _introduce(job: Job, session: Session, progress: Progress, dashboard: Dashbo
     position = session.position
     progress.line(f"run folder: {job.folder}")
     progress.line(
-        f"{data.name}: {len(data.train)} training, {len(data.valid)} validation and {len(data.test)} test rows, "
+        f"{data.name}: {len(data.train)} training, {len(data.valid)} validation, {len(data.test)} test rows, "
         f"{len(data.label_names)} labels, {job.facts.labels.mean_count:.3g} per row"
     )
     progress.line(
@@ -139,10 +146,24 @@ def _introduce(job: Job, session: Session, progress: Progress, dashboard: Dashbo
 def _validate(job: Job, predictions: Predictions) -> Evaluation:
     """The metrics of an epoch: those that are cheap, and the monitored one."""
     settings = job.settings
-    fit_on_validation(job.classifier, predictions, memory_limit_mb=settings.memory_limit_mb, calibrate=False)
+    classifier = _for_epochs(job.classifier, predictions)
+    fit_on_validation(classifier, predictions, memory_limit_mb=settings.memory_limit_mb)
     return evaluate(
-        job.classifier,
+        classifier,
         predictions,
         ranking=settings.monitor in RANKING_METRICS,
         average_precision=settings.monitor == "map",
     )
+
+
+def _for_epochs(classifier: Classifier, predictions: Predictions) -> Classifier:
+    """The classifier without its calibrator, where its decision rule can do without.
+
+    Epochs then show what the network itself says, and do not wait for a fit that the last one repeats.
+    """
+    raw, y_BL = next(predictions.chunks())
+    try:
+        classifier.decision.check(classifier.loss.link(raw))
+    except UserError:
+        return classifier
+    return replace(classifier, calibrator=NoCalibration(n_labels=y_BL.shape[1]))

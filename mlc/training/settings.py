@@ -17,7 +17,15 @@ RANKING_METRICS = frozenset(
     | {f"{name}_at_{k}" for name in ("precision", "ndcg") for k in (1, 3, 5)}
 )
 LARGER_IS_BETTER = frozenset(
-    {"micro_f1", "macro_f1", "samples_f1", "micro_precision", "micro_recall", "macro_precision", "macro_recall"}
+    {
+        "micro_f1",
+        "macro_f1",
+        "samples_f1",
+        "micro_precision",
+        "micro_recall",
+        "macro_precision",
+        "macro_recall",
+    }
     | {"subset_accuracy", "lrap", "map"}
     | {f"{name}_at_{k}" for name in ("precision", "ndcg") for k in (1, 3, 5)}
 )
@@ -56,7 +64,8 @@ class TrainerSettings:
         known = SMALLER_IS_BETTER | LARGER_IS_BETTER
         if self.monitor not in known:
             raise UserError(
-                f"trainer.monitor={self.monitor} is no validation metric; choose one of {', '.join(sorted(known))}"
+                f"trainer.monitor={self.monitor} is no validation metric; choose one of "
+                f"{', '.join(sorted(known))}"
             )
 
     @property
@@ -81,8 +90,8 @@ def choose_device(wanted: str) -> str:
         raise UserError(f"trainer.device={wanted} is no device; choose auto, cpu, cuda or cuda:<number>")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"trainer.device={wanted} is not there: this machine has {torch.cuda.device_count()} CUDA devices; "
-            f"use trainer.device=cpu or trainer.device=auto"
+            f"trainer.device={wanted} is not there: this machine has {torch.cuda.device_count()} CUDA "
+            f"devices; use trainer.device=cpu or trainer.device=auto"
         )
     return wanted
 

@@ -1,0 +1,51 @@
+"""The shipped configs put together as Hydra would, by plain YAML."""
+
+from copy import deepcopy
+from typing import Any
+
+import torch
+import yaml
+
+from mlc.batch import LabelStatistics
+from tests.contract.grid import CONFIGS, read
+
+GROUPS = "dataset backbone head loss decision calibration optimizer schedule trainer".split()
+
+
+def node(group: str, name: str) -> dict[str, Any]:
+    """One shipped config, without its defaults list."""
+    return {key: value for key, value in read(group, name).items() if key != "defaults"}
+
+
+def brought(group: str, name: str) -> dict[str, str]:
+    """What a head or dataset brings by its defaults list: {"loss": ...} or {"backbone": ...}."""
+    entries = [entry for entry in read(group, name).get("defaults", []) if isinstance(entry, dict)]
+    return {key.strip("/").partition("@")[0]: value for entry in entries for key, value in entry.items()}
+
+
+def choices(**chosen: str) -> dict[str, str]:
+    """The option of every group, where some are chosen."""
+    train = yaml.safe_load((CONFIGS / "train.yaml").read_text())
+    first = {
+        key: value
+        for entry in train["defaults"]
+        if isinstance(entry, dict)
+        for key, value in entry.items()
+        if key in GROUPS
+    } | chosen
+    second = brought("dataset", first["dataset"]) | brought("head", first["head"])
+    return second | first
+
+
+def config(seed: int = 0, **chosen: str) -> dict[str, Any]:
+    """A whole config, a fresh copy at every call."""
+    names = choices(**chosen)
+    return deepcopy(
+        {"choices": names, "seed": seed, **{group: node(group, names[group]) for group in GROUPS}}
+    )
+
+
+def labels(single_label: bool = False) -> LabelStatistics:
+    """Statistics of ten training rows with five labels."""
+    positives = [2.0, 2, 2, 2, 2] if single_label else [1.0, 2, 5, 0, 9]
+    return LabelStatistics(torch.tensor(positives).double(), rows=10, single_label=single_label)
