@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from annotated_types import Gt, Interval, Len
+from annotated_types import Ge, Gt, Interval, Len
 from torch import Tensor, nn
 
 from mlc.backbones.base import Backbone
@@ -11,14 +11,16 @@ from mlc.errors import UserError
 
 
 class CNN(Backbone):
-    """Blocks of (convolution 3×3, batch norm, ReLU) repeated, then max pooling 2; at the end a dense layer.
+    """Convolutions 3×3 with batch norm and ReLU, then the maximum of each channel over the picture.
+
+    A label is true when its object is anywhere on the picture, which is what a maximum over positions says;
+    a dense layer on the flattened map would have to learn every position apart.
 
     Args:
         input_shape: (channels, height, width) of one picture.
-        channels: channels of each block.
-        convolutions: convolutions per block.
-        width: units of the dense layer.
-        dropout: dropout after the dense layer.
+        channels: channels of each convolution.
+        halvings: the first `halvings` convolutions are followed by max pooling 2×2.
+        dropout: dropout on the features.
     """
 
     def __init__(
@@ -26,40 +28,37 @@ class CNN(Backbone):
         *,
         input_shape: tuple[int, ...],
         channels: Annotated[list[Annotated[int, Gt(0)]], Len(1)],
-        convolutions: Annotated[int, Gt(0)],
-        width: Annotated[int, Gt(0)],
+        halvings: Annotated[int, Ge(0)],
         dropout: Annotated[float, Interval(ge=0, lt=1)],
     ):
         super().__init__()
-        if len(input_shape) != 3:
-            raise UserError(
-                f"backbone=cnn needs pictures (channels, height, width), and this data set has rows of shape "
-                f"{input_shape}: use backbone=mlp or backbone=linear"
-            )
-        smallest = min(input_shape[1:])
-        if smallest < 2 ** len(channels):
-            raise UserError(
-                f"backbone.channels has {len(channels)} blocks that halve the picture, too many for "
-                f"{input_shape[1]}x{input_shape[2]} pixels: use at most {smallest.bit_length() - 1}"
-            )
+        _check_fit(input_shape, len(channels), halvings)
         layers: list[nn.Module] = []
         fan_in = input_shape[0]
-        for fan_out in channels:
-            for _ in range(convolutions):
-                layers += [
-                    nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False),
-                    nn.BatchNorm2d(fan_out),
-                    nn.ReLU(),
-                ]
-                fan_in = fan_out
-            layers.append(nn.MaxPool2d(2))
-        layers.append(nn.Flatten())
+        for i, fan_out in enumerate(channels):
+            layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
+            if i < halvings:
+                layers.append(nn.MaxPool2d(2))
+            fan_in = fan_out
         self.convolutions = nn.Sequential(*layers)
-        flat = fan_in * (input_shape[1] >> len(channels)) * (input_shape[2] >> len(channels))
-        self.dense = nn.Sequential(nn.Linear(flat, width), nn.ReLU(), nn.Dropout(dropout))
-        self.out_features = width
+        self.dropout = nn.Dropout(dropout)
+        self.out_features = fan_in
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Features of the dense layer."""
-        features_BD: Tensor = self.dense(self.convolutions(inputs["x"]))
+        """The largest value of each channel."""
+        features_BD: Tensor = self.dropout(self.convolutions(inputs["x"]).amax((2, 3)))
         return features_BD
+
+
+def _check_fit(input_shape: tuple[int, ...], n_layers: int, halvings: int) -> None:
+    if len(input_shape) != 3:
+        raise UserError(
+            f"backbone=cnn needs pictures (channels, height, width), and this data set has rows of shape "
+            f"{input_shape}: use backbone=mlp or backbone=linear"
+        )
+    most = min(n_layers, min(input_shape[1:]).bit_length() - 1)
+    if halvings > most:
+        raise UserError(
+            f"backbone.halvings={halvings} is too much for {n_layers} convolutions on pictures of "
+            f"{input_shape[1]}x{input_shape[2]} pixels: use at most {most}"
+        )

@@ -82,6 +82,8 @@ def _resolve(node: Node, *, group: str, kind: type) -> type:
     # The resolved object counts, not the string: a name inside an allowed module may be somebody else's.
     if not inspect.isclass(target) or not _is_allowed(target.__module__) or not issubclass(target, kind):
         raise UserError(f"{group}._target_={name} is refused: it is no {kind.__name__}")
+    if inspect.isabstract(target) or getattr(target, "_is_protocol", False):
+        raise UserError(f"{group}._target_={name} is refused: it only says what others are; name one of those")
     return target
 
 
@@ -127,7 +129,11 @@ def check_value(hint: Any, value: Any, *, name: str) -> None:
         adapter = TypeAdapter(hint)
     try:
         # As JSON, because there a list may stand for a tuple, and nothing else is converted.
-        adapter.validate_json(json.dumps(value), strict=True)
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):  # YAML also knows dates, bytes, sets, NaN and infinity
+        raise UserError(f"{name}={_show(value)} is not allowed: give finite numbers or text") from None
+    try:
+        adapter.validate_json(text, strict=True)
     except ValidationError as error:
         # A union reports every branch; those that no YAML value can meet (a Tensor, null) do not help.
         found = ["too few values" if e["type"] == "missing" else e["msg"] for e in error.errors()]

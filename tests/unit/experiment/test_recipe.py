@@ -1,0 +1,316 @@
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mlc.errors import UserError
+from mlc.experiment.recipe import (
+    Recipe,
+    check_fit,
+    config_folder,
+    group_names,
+    linked_output,
+    load_shipped,
+    losses_for,
+    read_recipe,
+    shipped,
+)
+from mlc.losses.base import PairingError
+from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.scores_only import ScoresOnly
+from mlc.outputs.shares import LabelShares
+from mlc.outputs.single_choice import SingleChoice
+from tests.contract.grid import CONFIGS, heads_named_by, names
+from tests.unit.experiment.shipped import GROUPS, config, labels, node
+
+# A head that each of these fits: the sigmoid, which is the default, does not.
+HEAD_FOR = {
+    ("loss", "categorical_cross_entropy"): "softmax",
+    ("loss", "factorised_kl_mse"): "factorised",
+    ("loss", "factorised_kl_poisson"): "factorised_poisson",
+    ("loss", "factorised_product"): "factorised",
+}
+EVERY_CHOICE = [(group, name) for group in GROUPS for name in names(group)]
+WORLDS = pytest.mark.parametrize("single_label", [True, False])
+
+
+def recipe(**chosen: str) -> Recipe:
+    return read_recipe(config(**chosen))
+
+
+def with_option(group: str, key: str, value: Any, **chosen: str) -> dict[str, Any]:
+    content = config(**chosen)
+    content[group][key] = value
+    return content
+
+
+def test_groups_are_the_folders_of_configs() -> None:
+    folders = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment"}
+    assert set(group_names()) == folders == set(GROUPS)
+    assert config_folder().samefile(CONFIGS)
+
+
+def test_shipped_names_are_the_files() -> None:
+    assert shipped("head") == names("head")
+    assert shipped("no_such_group") == []
+
+
+def test_load_shipped_leaves_the_defaults_list_out() -> None:
+    assert load_shipped("head", "sigmoid") == node("head", "sigmoid")
+    assert "defaults" not in load_shipped("dataset", "yeast")
+
+
+@pytest.mark.parametrize(("group", "name"), EVERY_CHOICE)
+def test_every_shipped_config_can_be_read(group: str, name: str) -> None:
+    chosen = {group: name}
+    if (group, name) in HEAD_FOR:
+        chosen["head"] = HEAD_FOR[group, name]
+    content = config(**chosen)
+    found = read_recipe(content)
+    assert found.config == content
+    assert found.seed == 0
+
+
+@pytest.mark.parametrize("key", ["heads", "trainer.max_epochs", "hydra", "resume"])
+def test_an_unknown_group_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=f"^{key} is no part of a config; "):
+        read_recipe(config() | {key: 1})
+
+
+def test_a_misspelt_group_gets_the_nearest_one() -> None:
+    with pytest.raises(UserError, match=r"did you mean head\?"):
+        read_recipe(config() | {"hed": node("head", "sigmoid")})
+
+
+@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("content", [None, {}, {"auto": False}, "sigmoid", ["sigmoid"]])
+def test_a_group_without_a_choice_is_named(group: str, content: Any) -> None:
+    with pytest.raises(UserError, match=f"^{group} has no _target_"):
+        read_recipe(config() | {group: content})
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_missing_group_is_named(group: str) -> None:
+    content = config()
+    del content[group]
+    with pytest.raises(UserError, match=f"^{group} has no _target_"):
+        read_recipe(content)
+
+
+@pytest.mark.parametrize("group", [g for g in GROUPS if g not in ("decision", "calibration")])
+def test_only_decision_and_calibration_may_be_left_open(group: str) -> None:
+    with pytest.raises(UserError, match=f"^{group} has no _target_"):
+        read_recipe(config() | {group: {"auto": True}})
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_strangers_target_is_refused_in_every_group(group: str) -> None:
+    with pytest.raises(UserError, match=rf"{group}\._target_=os\.system is refused"):
+        read_recipe(config() | {group: {"_target_": "os.system", "command": "true"}})
+
+
+@pytest.mark.parametrize("seed", [None, 1.0, "1", True, [1], -1, 2**32, 2**70])
+def test_a_wrong_seed_is_refused(seed: Any) -> None:
+    shown = "null" if seed is None else str(seed)
+    with pytest.raises(UserError) as refused:
+        read_recipe(config() | {"seed": seed})
+    assert str(refused.value).startswith(f"seed={shown} is not allowed: ")
+
+
+def test_the_largest_seed_works() -> None:
+    content = config(head="sigmoid", backbone="linear") | {"seed": 2**32 - 1}
+    read_recipe(content).resolved(labels()).classifier(input_shape=(3,), labels=labels())
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value", "chosen", "message"),
+    [
+        ("trainer", "device", "gpu", {}, r"trainer\.device=gpu is no device"),
+        ("trainer", "monitor", "accuracy", {}, r"trainer\.monitor=accuracy .*micro_f1"),
+        ("optimizer", "lr", -0.1, {}, r"^optimizer: .*-0\.1"),
+        ("optimizer", "momentum", 0.0, {"optimizer": "sgd"}, "^optimizer: Nesterov"),
+        ("schedule", "gamma", 1.0, {"schedule": "step"}, r"^schedule\.gamma=1\.0 .*less than 1"),
+        ("dataset", "max_digits", 10, {"dataset": "digits"}, "digits"),
+        ("decision", "k", 2000, {"decision": "top_k"}, r"^decision\.k=2000 "),
+    ],
+)
+def test_values_are_checked_before_any_data_is_read(
+    group: str, key: str, value: Any, chosen: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        read_recipe(with_option(group, key, value, **chosen))
+
+
+@pytest.mark.parametrize("head", names("head"))
+@pytest.mark.parametrize("loss", names("loss"))
+def test_a_wrong_pair_names_the_losses_that_fit(head: str, loss: str) -> None:
+    if head in heads_named_by(loss):
+        assert recipe(head=head, loss=loss).config["choices"]["loss"] == loss
+        return
+    with pytest.raises(PairingError) as refused:
+        recipe(head=head, loss=loss)
+    named = str(refused.value).partition("what fits is ")[2]
+    assert set(named.split(", ")) == {f"loss={name}" for name in names("loss") if head in heads_named_by(name)}
+
+
+@pytest.mark.parametrize("head", names("head"))
+@WORLDS
+def test_losses_for_are_those_whose_header_names_the_head(head: str, single_label: bool) -> None:
+    statistics = labels(single_label)
+    output = recipe(head=head).makers["head"](in_features=2, labels=statistics)(torch.randn(3, 2))
+    expected = [name for name in names("loss") if head in heads_named_by(name)]
+    assert losses_for(output, statistics) == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"head": "factorised", "calibration": "temperature"}, "calibration=platt"),
+        ({"head": "factorised", "decision": "most_probable"}, "decision=global_threshold"),
+        ({"head": "factorised", "decision": "fixed", "calibration": "none"}, "calibration=platt"),
+        ({"head": "factorised", "loss": "factorised_product", "decision": "by_count"}, "has none"),
+    ],
+)
+@pytest.mark.parametrize("calibration", [{}, {"calibration": "platt"}])
+def test_choices_that_do_not_fit_the_head_are_refused(
+    chosen: dict[str, str], message: str, calibration: dict[str, str]
+) -> None:
+    with pytest.raises(UserError, match=message):
+        recipe(**(calibration | chosen))
+
+
+def test_a_choice_that_fits_some_data_is_accepted_until_the_data_are_known() -> None:
+    found = recipe(head="softmax", calibration="temperature")  # fits one label per row only
+    check_fit(found, labels(single_label=True))
+    with pytest.raises(UserError, match="calibration=platt"):
+        check_fit(found, labels(single_label=False))
+
+
+def test_top_k_is_checked_again_with_the_real_number_of_labels() -> None:
+    found = read_recipe(with_option("decision", "k", 6, decision="top_k", calibration="none"))
+    with pytest.raises(UserError, match=r"decision\.k=6 .*at most 5"):
+        check_fit(found, labels())
+
+
+# head and loss, whether every row has one label: the rule and the calibrator that fit.
+AUTO = {
+    ("sigmoid", "binary_cross_entropy", False): ("fixed", "temperature"),
+    ("sigmoid", "binary_cross_entropy", True): ("fixed", "temperature"),
+    ("softmax", "categorical_cross_entropy", False): ("global_threshold", "platt"),
+    ("softmax", "categorical_cross_entropy", True): ("most_probable", "temperature"),
+    ("factorised", "factorised_kl_mse", False): ("by_count", "platt"),
+    ("factorised", "factorised_product", False): ("global_threshold", "platt"),
+    ("factorised_poisson", "factorised_kl_poisson", False): ("by_count", "platt"),
+}
+
+
+@pytest.mark.parametrize(("head", "loss", "single_label"), AUTO)
+def test_auto_becomes_a_name(head: str, loss: str, single_label: bool) -> None:
+    open_recipe = recipe(head=head, loss=loss)
+    found = open_recipe.resolved(labels(single_label))
+    decision, calibration = AUTO[head, loss, single_label]
+    assert found.config["choices"]["decision"] == decision
+    assert found.config["choices"]["calibration"] == calibration
+    assert found.config["decision"] == node("decision", decision)
+    assert found.config["calibration"] == node("calibration", calibration)
+    assert open_recipe.config == config(head=head, loss=loss), "the recipe given was changed"
+    assert read_recipe(found.config).config == found.config
+
+
+@pytest.mark.parametrize("head", names("head"))
+@pytest.mark.parametrize("loss", names("loss"))
+@WORLDS
+def test_every_fitting_pair_makes_a_whole_classifier(head: str, loss: str, single_label: bool) -> None:
+    if head not in heads_named_by(loss):
+        return
+    statistics = labels(single_label)
+    found = recipe(head=head, loss=loss, backbone="linear").resolved(statistics)
+    check_fit(found, statistics)
+    classifier = found.classifier(input_shape=(3,), labels=statistics)
+    raw = classifier.network({"x": torch.randn(4, 3)})
+    decided = classifier.decision(classifier.calibrator(classifier.loss.link(raw)))
+    assert decided.shape == (4, 5)
+    assert decided.dtype == torch.bool
+
+
+def test_a_given_choice_is_kept() -> None:
+    found = recipe(decision="top_k", calibration="none").resolved(labels())
+    assert found.config["choices"]["decision"] == "top_k"
+    assert found.config["choices"]["calibration"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("head", "single_label", "kind"),
+    [
+        ("sigmoid", False, IndependentLabels),
+        ("softmax", True, SingleChoice),
+        ("softmax", False, LabelShares),
+    ],
+)
+def test_linked_output_is_what_the_head_and_loss_give(head: str, single_label: bool, kind: type) -> None:
+    output = linked_output(recipe(head=head), labels(single_label))
+    assert type(output) is kind
+    assert output.scores().shape == (1, 5)
+
+
+def test_linked_output_has_passed_the_link() -> None:
+    found = recipe(head="factorised", loss="factorised_product")
+    assert isinstance(linked_output(found, labels()), ScoresOnly)
+
+
+def random_states() -> list[Any]:
+    numpy_state = np.random.get_state()  # noqa: NPY002 - whether the global state was touched
+    return [torch.get_rng_state().tolist(), random.getstate(), [np.asarray(part).tolist() for part in numpy_state]]
+
+
+@pytest.mark.parametrize("head", names("head"))
+def test_reading_disturbs_no_random_state(head: str) -> None:
+    before = random_states()
+    found = recipe(head=head)
+    linked_output(found, labels())
+    found.resolved(labels())
+    with pytest.raises(UserError):
+        recipe(head=head, loss="squared_error" if head != "sigmoid" else "factorised_product")
+    assert random_states() == before
+
+
+def weights(seed: int, **chosen: str) -> dict[str, Tensor]:
+    found = read_recipe(config(seed=seed, **chosen)).resolved(labels())
+    return found.classifier(input_shape=(1, 8, 8), labels=labels()).network.state_dict()
+
+
+@pytest.mark.parametrize("backbone", ["mlp", "cnn"])
+@pytest.mark.parametrize("head", names("head"))
+def test_the_seed_decides_the_weights(backbone: str, head: str) -> None:
+    torch.manual_seed(123)
+    first = weights(7, backbone=backbone, head=head)
+    torch.manual_seed(321)
+    again, other = weights(7, backbone=backbone, head=head), weights(8, backbone=backbone, head=head)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    trained = [key for key in first if first[key].dim() > 1]
+    assert not any(torch.equal(first[key], other[key]) for key in trained)
+
+
+@pytest.mark.parametrize("name", names("optimizer"))
+def test_the_optimizer_has_the_options_of_its_config(name: str) -> None:
+    content = config(optimizer=name)
+    content["optimizer"]["lr"] = 0.125
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = read_recipe(content).optimizer([parameter])
+    (group,) = optimizer.param_groups
+    assert group["params"] == [parameter]
+    assert type(optimizer).__name__.lower() == name
+    for key, value in content["optimizer"].items():
+        if not key.startswith("_"):
+            assert group[key] == value, key
+
+
+def test_settings_and_schedule_are_those_of_the_config() -> None:
+    content = with_option("trainer", "max_epochs", 3, schedule="step")
+    found = read_recipe(content)
+    assert found.settings.max_epochs == 3
+    assert type(found.schedule).__name__ == "Step"
+    assert found.source is not read_recipe(content).source
