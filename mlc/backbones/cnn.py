@@ -36,7 +36,11 @@ class CNN(Backbone):
         layers: list[nn.Module] = []
         fan_in = input_shape[0]
         for i, fan_out in enumerate(channels):
-            layers += [nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
+            layers += [
+                nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False),
+                nn.BatchNorm2d(fan_out),
+                nn.ReLU(),
+            ]
             if i < halvings:
                 layers.append(nn.MaxPool2d(2))
             fan_in = fan_out

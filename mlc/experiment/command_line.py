@@ -25,7 +25,8 @@ def _quote(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals or key.lstrip("+") not in VERBATIM or not value:
         return word
-    value = value.replace("${", "\\${")
+    # OmegaConf reads ${ as an interpolation unless an odd number of backslashes stands before it.
+    value = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", value)
     # Inside quotes a backslash counts only before a quote: double those, and those at the very end.
     value = re.sub(r"(\\*)'", lambda match: match[1] * 2 + "\\'", value)
     value = re.sub(r"(\\+)$", lambda match: match[1] * 2, value)

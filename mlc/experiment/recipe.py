@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import yaml
+from annotated_types import Interval
 from torch import nn
 
 import mlc
@@ -27,6 +28,7 @@ from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings, choose_device
 
 Config = dict[str, Any]
+Seed = Annotated[int, Interval(ge=0, lt=2**32)]  # what torch, NumPy and scikit-learn all take
 
 _KINDS: dict[str, type] = {
     "dataset": DatasetSource,
@@ -127,7 +129,7 @@ def read_recipe(config: Config) -> Recipe:
     for key in config:
         if key not in known:
             raise UserError(f"{key} is no part of a config{did_you_mean(str(key), known)}")
-    check_value(int, config.get("seed"), name="seed")
+    check_value(Seed, config.get("seed"), name="seed")
     makers = {}
     for group, kind in _KINDS.items():
         node = config.get(group)
@@ -154,7 +156,7 @@ def _check_pairing(recipe: Recipe) -> None:
     for single_label in (True, False):
         labels = _made_up_labels(single_label=single_label)
         try:
-            check_fit(recipe, labels)
+            check_fit(recipe.resolved(labels), labels)
             return
         except UserError as error:
             problems.append(error)

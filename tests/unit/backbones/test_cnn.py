@@ -6,54 +6,73 @@ from mlc.backbones.cnn import CNN
 from mlc.errors import UserError
 
 
-def cnn(input_shape: tuple[int, ...], channels: list[int], convolutions: int = 2) -> CNN:
-    return CNN(input_shape=input_shape, channels=channels, convolutions=convolutions, width=7, dropout=0.25)
+def cnn(input_shape: tuple[int, ...], channels: list[int], halvings: int, dropout: float = 0.25) -> CNN:
+    torch.manual_seed(0)
+    return CNN(input_shape=input_shape, channels=channels, halvings=halvings, dropout=dropout)
 
 
-def test_layers_of_two_blocks() -> None:
-    leaves = [type(m).__name__ for m in cnn((1, 8, 8), [4, 6]).modules() if not list(m.children())]
-    block = ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
-    assert leaves == [*block, *block, "Flatten", "Linear", "ReLU", "Dropout"]
+def leaves(model: CNN) -> list[str]:
+    return [type(m).__name__ for m in model.modules() if not list(m.children())]
+
+
+def test_the_first_convolutions_are_followed_by_pooling() -> None:
+    convolution = ["Conv2d", "BatchNorm2d", "ReLU"]
+    expected = [*convolution, "MaxPool2d", *convolution, "MaxPool2d", *convolution, "Dropout"]
+    assert leaves(cnn((1, 8, 8), [4, 6, 5], halvings=2)) == expected
+    assert "MaxPool2d" not in leaves(cnn((1, 8, 8), [4, 6, 5], halvings=0))
 
 
 def test_channels_of_every_convolution() -> None:
-    convolutions = [m for m in cnn((3, 8, 8), [4, 6]).modules() if isinstance(m, nn.Conv2d)]
-    assert [(m.in_channels, m.out_channels) for m in convolutions] == [(3, 4), (4, 4), (4, 6), (6, 6)]
+    convolutions = [m for m in cnn((3, 8, 8), [4, 6, 5], halvings=1).modules() if isinstance(m, nn.Conv2d)]
+    assert [(m.in_channels, m.out_channels) for m in convolutions] == [(3, 4), (4, 6), (6, 5)]
     assert all(m.kernel_size == (3, 3) for m in convolutions)
 
 
-@pytest.mark.parametrize("convolutions", [1, 3])
-def test_number_of_convolutions(convolutions: int) -> None:
-    model = cnn((1, 8, 8), [4, 6], convolutions)
-    assert sum(isinstance(m, nn.Conv2d) for m in model.modules()) == 2 * convolutions
+def test_features_are_the_largest_value_of_each_channel() -> None:
+    model = cnn((1, 6, 5), [1], halvings=0).eval()
+    convolution = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+    with torch.no_grad():
+        convolution.weight.zero_()
+        convolution.weight[0, 0, 1, 1] = 2.0  # doubles every pixel
+    x = torch.randn(3, 1, 6, 5)
+    # Batch norm at its start divides by sqrt(1 + 1e-5) alone.
+    expected = (2 * x).flatten(1).amax(1).clamp(min=0) / (1 + 1e-5) ** 0.5
+    torch.testing.assert_close(model({"x": x})[:, 0], expected)
+
+
+def test_where_an_object_stands_does_not_matter() -> None:
+    model = cnn((1, 16, 16), [4, 6], halvings=1).eval()
+    x = torch.zeros(1, 1, 16, 16)
+    x[..., 4:7, 4:7] = torch.rand(3, 3)
+    moved = x.roll((4, 2), dims=(2, 3))  # by whole pooling windows, and still away from the border
+    torch.testing.assert_close(model({"x": x}), model({"x": moved}))
+
+
+def test_dropout_is_on_the_features_in_training_only() -> None:
+    model, x = cnn((1, 8, 8), [64], halvings=0, dropout=0.5), torch.randn(8, 1, 8, 8)
+    share_of_zeros = (model({"x": x}) == 0).float().mean().item()
+    assert 0.4 < share_of_zeros < 0.6
+    assert (model.eval()({"x": x}) > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 9, 5), (1, 28, 28), (2, 7, 30)])
 def test_any_picture_that_is_large_enough(shape: tuple[int, ...]) -> None:
-    model = cnn(shape, [4, 6])
-    assert model({"x": torch.randn(3, *shape)}).shape == (3, 7)
-    assert model.out_features == 7
+    model = cnn(shape, [4, 6], halvings=2)
+    assert model({"x": torch.randn(3, *shape)}).shape == (3, 6)
+    assert model.out_features == 6
 
 
 @pytest.mark.parametrize("shape", [(10,), (8, 8)])
 def test_a_table_is_refused_with_the_way_out(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"backbone=cnn needs pictures.*use backbone=mlp"):
-        cnn(shape, [4])
+        cnn(shape, [4], halvings=0)
 
 
-@pytest.mark.parametrize(("side", "most"), [(2, 1), (7, 2), (8, 3), (15, 3)])
-def test_too_many_blocks_are_refused_with_the_number_that_fits(side: int, most: int) -> None:
-    shape = (1, side, 32)
-    with pytest.raises(UserError, match=f"too many for {side}x32 pixels: use at most {most}"):
-        cnn(shape, [4] * (most + 1))
-    assert cnn(shape, [4] * most)({"x": torch.randn(2, *shape)}).shape == (2, 7)
-
-
-def test_a_picture_moved_by_one_block_of_pixels_gives_other_features() -> None:
-    # Position is kept (flatten, not a global mean): where a digit stands may matter.
-    torch.manual_seed(0)
-    model = cnn((1, 8, 8), [4]).eval()
-    x = torch.zeros(1, 1, 8, 8)
-    x[..., 2:4, 2:4] = 1
-    moved = x.roll(2, dims=3)
-    assert not torch.allclose(model({"x": x}), model({"x": moved}))
+@pytest.mark.parametrize(
+    ("side", "n_layers", "most"), [(1, 4, 0), (2, 4, 1), (7, 4, 2), (8, 4, 3), (15, 4, 3), (32, 2, 2)]
+)
+def test_too_many_halvings_are_refused_with_the_number_that_fits(side: int, n_layers: int, most: int) -> None:
+    shape, channels = (1, side, 32), [4] * n_layers
+    with pytest.raises(UserError, match=rf"pictures of {side}x32 pixels: use at most {most}$"):
+        cnn(shape, channels, halvings=most + 1)
+    assert cnn(shape, channels, halvings=most)({"x": torch.randn(2, *shape)}).shape == (2, 4)
