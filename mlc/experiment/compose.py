@@ -66,7 +66,10 @@ def _report(error: Exception) -> None:
 
 def _plain(cfg: DictConfig) -> Config:
     """The resolved config as plain values, with the names of the chosen configs under `choices`."""
-    config = cast(Config, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    try:
+        config = cast(Config, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    except OmegaConfBaseException as error:  # a value names another that is not there, or is missing
+        raise UserError(_sentence(error)) from error
     names = {str(key).partition("@")[0]: name for key, name in HydraConfig.get().runtime.choices.items()}
     groups = ["experiment", *group_names()]
     return {"choices": {group: str(names[group]) for group in groups if names.get(group)}, **config}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 
 from mlc.errors import UserError
 
@@ -49,7 +49,7 @@ class TrainerSettings:
         memory_limit_mb: scores and targets of a split above this are evaluated in streaming mode.
     """
 
-    max_epochs: Annotated[int, Gt(-1)]
+    max_epochs: Annotated[int, Ge(0)]
     batch_size: Annotated[int, Gt(0)]
     eval_batch_size: Annotated[int, Gt(0)]
     device: str

@@ -1,0 +1,103 @@
+"""A tiny problem: four numbers, three labels, linear up to noise."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from mlc.backbones.mlp import MLP
+from mlc.batch import LabelStatistics
+from mlc.calibration.platt import Platt
+from mlc.data.dataset import Dataset, Split
+from mlc.decisions.thresholds import PerLabelThreshold
+from mlc.heads.sigmoid import SigmoidHead
+from mlc.losses.base import Loss
+from mlc.losses.binary_cross_entropy import BinaryCrossEntropy
+from mlc.model import Classifier, Network
+from mlc.training.loop import Session
+from mlc.training.schedules import Constant
+from mlc.training.settings import TrainerSettings
+from tests.contract.grid import build
+
+FEATURES, LABELS = 4, 3
+NAMES = ("plain", "größe", 'quote " comma , pipe |\nline')
+
+
+def split(rows: int = 31, seed: int = 0) -> Split:
+    generator = torch.Generator().manual_seed(seed)
+    x_ND = torch.randn(rows, FEATURES, generator=generator)
+    noise_NL = torch.randn(rows, LABELS, generator=generator)
+    weight_DL = torch.tensor([[2.0, -1, 0], [0, 1, 1], [-1, 0, 2], [1, 1, -1]])
+    return Split(inputs={"x": x_ND}, y_NL=(x_ND @ weight_DL + noise_NL > 0.3).float())
+
+
+def dataset() -> Dataset:
+    return Dataset(
+        name="tiny", label_names=NAMES, train=split(), valid=split(23, 1), test=split(17, 2), preparation={}
+    )
+
+
+def statistics() -> LabelStatistics:
+    return LabelStatistics.from_targets(split().y_NL)
+
+
+def settings(**changes: Any) -> TrainerSettings:
+    values: dict[str, Any] = {
+        "max_epochs": 4,
+        "batch_size": 6,
+        "eval_batch_size": 5,
+        "device": "cpu",
+        "precision": "fp32",
+        "clip_norm": None,
+        "monitor": "loss",
+        "patience": None,
+        "log_every_steps": 2,
+        "memory_limit_mb": 100.0,
+    }
+    return TrainerSettings(**(values | changes))
+
+
+def network(seed: int = 0) -> Network:
+    """With all that makes an exact resume hard: dropout, and running statistics."""
+    torch.manual_seed(seed)
+    backbone = MLP(input_shape=(FEATURES,), widths=[8], input_dropout=0.1, dropout=0.3, norm="batch")
+    head = SigmoidHead(in_features=8, labels=statistics(), prior_bias=True)
+    return Network(backbone=backbone, head=head)
+
+
+def loss() -> Loss:
+    return BinaryCrossEntropy(
+        labels=statistics(), positive_weight=2.0, max_positive_weight=10.0, label_weight="equal"
+    )
+
+
+def classifier(seed: int = 0) -> Classifier:
+    return Classifier(
+        network=network(seed),
+        loss=loss(),
+        calibrator=Platt(n_labels=LABELS),
+        decision=PerLabelThreshold(n_labels=LABELS),
+    )
+
+
+def optimizer(of: nn.Module, name: str = "sgd", **changes: Any) -> torch.optim.Optimizer:
+    """A shipped optimiser, prepared as a run does."""
+    made: torch.optim.Optimizer = build("optimizer", name, params=list(of.parameters()))
+    for group in made.param_groups:
+        group.update(changes)
+        group["initial_lr"] = group["lr"]
+    return made
+
+
+def session(*, optimizer_name: str = "sgd", lr: float = 0.05, seed: int = 0, **changes: Any) -> Session:
+    net = network(seed)
+    torch.manual_seed(seed)
+    return Session(
+        network=net,
+        loss=loss(),
+        optimizer=optimizer(net, optimizer_name, lr=lr),
+        schedule=changes.pop("schedule", Constant(warmup_epochs=0.0)),
+        settings=settings(**changes),
+        seed=seed,
+        device="cpu",
+    )
