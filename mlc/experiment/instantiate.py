@@ -83,7 +83,9 @@ def _resolve(node: Node, *, group: str, kind: type) -> type:
     if not inspect.isclass(target) or not _is_allowed(target.__module__) or not issubclass(target, kind):
         raise UserError(f"{group}._target_={name} is refused: it is no {kind.__name__}")
     if inspect.isabstract(target) or getattr(target, "_is_protocol", False):
-        raise UserError(f"{group}._target_={name} is refused: it only says what others are; name one of those")
+        raise UserError(
+            f"{group}._target_={name} is refused: it only says what others are; name one of those"
+        )
     return target
 
 

@@ -59,6 +59,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
+        while name in tensors:  # the keys "a/b" and "a" > "b" read alike, as do 1 and "1"
+            name += "'"
         tensors[name] = value.detach().cpu().clone().contiguous()
         return {_TENSOR: name}
     if isinstance(value, dict):
@@ -82,6 +84,7 @@ def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
     digest = hashlib.blake2b(text.encode(), digest_size=16)
     for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+        values = tensors[name]
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

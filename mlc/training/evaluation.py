@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlc.data.dataset import Split
 from mlc.model import Classifier, Network
@@ -133,9 +133,19 @@ def fit_on_validation(classifier: Classifier, predictions: Predictions, *, memor
     classifier.decision.fit(classifier.calibrator(linked), y_NL)
     return Fit(
         sentence=f"calibrator and decision fitted on {len(y_NL)} of {predictions.rows} validation rows, "
-        f"which also picked the checkpoint: their metrics on valid are optimistic",
+        f"which also picked the checkpoint: their metrics on valid are optimistic"
+        + _fallbacks("calibrator", classifier.calibrator)
+        + _fallbacks("decision", classifier.decision),
         score_is_probability=_why_no_marginals(linked) is None,
     )
+
+
+def _fallbacks(name: str, part: nn.Module) -> str:
+    """How many labels had too little data to be fitted: a fitted part marks them in its buffer `fallback_L`."""
+    fallback_L = dict(part.named_buffers()).get("fallback_L")
+    if fallback_L is None or not fallback_L.any():
+        return ""
+    return f"; {int(fallback_L.sum())} of {len(fallback_L)} labels take the {name}'s fallback"
 
 
 @torch.no_grad()

@@ -93,7 +93,7 @@ def choose_device(wanted: str) -> str:
             f"trainer.device={wanted} is not there: this machine has {torch.cuda.device_count()} CUDA "
             f"devices; use trainer.device=cpu or trainer.device=auto"
         )
-    return wanted
+    return "cpu" if device.type == "cpu" else wanted
 
 
 def uses_bf16(precision: str, device: str) -> bool:
