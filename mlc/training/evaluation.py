@@ -141,7 +141,7 @@ def fit_on_validation(classifier: Classifier, predictions: Predictions, *, memor
 
 
 def _fallbacks(name: str, part: nn.Module) -> str:
-    """How many labels had too little data to be fitted: a fitted part marks them in its buffer `fallback_L`."""
+    """How many labels had too little data to be fitted; a part marks them in its buffer `fallback_L`."""
     fallback_L = dict(part.named_buffers()).get("fallback_L")
     if fallback_L is None or not fallback_L.any():
         return ""

@@ -47,6 +47,7 @@ def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard)
     # Written last: a run with results is a finished run.
     run = _run_section(job, session, fit, mode=test.why, finish_time_s=time.perf_counter() - start_s)
     write_results(files.results, run=run, splits=evaluations)
+    progress.line(f"note: {fit.sentence}")
     progress.line(final_report(evaluations, label_names=names, thresholds_L=thresholds_L, folder=job.folder))
 
 
