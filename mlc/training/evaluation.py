@@ -1,5 +1,6 @@
 """Running a network over a split, fitting what is fitted there, and measuring."""
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -122,11 +123,15 @@ def fit_on_validation(classifier: Classifier, predictions: Predictions, *, memor
     """
     stride = 1
     if not predictions.kept:
-        stride = -(-predictions.rows * predictions.n_labels * 8 // int(memory_limit_mb * 1e6))
-    outputs, targets = [], []
+        stride = -(-predictions.rows * predictions.n_labels * 8 // max(int(memory_limit_mb * 1e6), 1))
+    outputs, targets, rows_seen = [], [], 0
     for output, y_BL in predictions.chunks():
-        outputs.append(output.map_tensors(lambda values: values[::stride]))
-        targets.append(y_BL[::stride])
+        rows_B = torch.arange(rows_seen, rows_seen + len(y_BL), device=y_BL.device)
+        sampled_B = rows_B % stride == 0
+        rows_seen += len(y_BL)
+        # A mask copies what it picks; a slice would be a view that keeps the whole batch in memory.
+        outputs.append(output.map_tensors(operator.itemgetter(sampled_B)))
+        targets.append(y_BL[sampled_B])
     linked, y_NL = classifier.loss.link(concatenate(outputs)), torch.cat(targets)
     with torch.enable_grad():
         classifier.calibrator.fit(linked, y_NL)

@@ -189,7 +189,15 @@ def _label_reliability(curve_axes: "Axes", share_axes: "Axes", title: str) -> No
     share_axes.minorticks_off()
     share_axes.set_ylabel("share of\npredictions", color=_INK)
     share_axes.set_xlabel("probability given to the label", color=_INK)
-    legend = curve_axes.legend(loc="upper left", frameon=False, fontsize=9.5, labelcolor=_INK)
+    # Above the axes, because a curve may run anywhere inside them.
+    legend = curve_axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        frameon=False,
+        fontsize=9.5,
+        labelcolor=_INK,
+        borderpad=0.2,
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
     _set_title(curve_axes, title, "")

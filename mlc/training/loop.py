@@ -167,7 +167,7 @@ def _observe(session: Session, metrics: Mapping[str, float]) -> bool:
     """Compare the monitored metric with the best so far; whether it is better."""
     position, settings = session.position, session.settings
     value = metrics.get(settings.monitor)
-    if value is None:
+    if value is None or math.isnan(value):
         raise Fault(
             f"trainer.monitor={settings.monitor} is not defined on this validation split or for this head: "
             f"choose another metric, for example trainer.monitor=loss"
