@@ -14,7 +14,7 @@ from mlc.experiment.command_line import existing_folder, exit_code, quote_verbat
 from mlc.experiment.compose import compose_runs
 from mlc.experiment.recipe import Config, read_recipe
 from mlc.training.job import Job
-from mlc.training.run import is_finished, run
+from mlc.training.run import run, why_finished
 from mlc.training.run_files import RunFiles
 
 _RESUME_OPTIONS = ("trainer.max_epochs", "trainer.device")
@@ -60,11 +60,8 @@ def resume(folder: Path, words: Sequence[str]) -> None:
             )
         config["trainer"][key.partition(".")[2]] = yaml.safe_load(value)
     recipe = read_recipe(config)
-    if is_finished(folder, recipe.settings):
-        print(
-            f"{folder} is finished and its results stand in {RunFiles(folder).results}; "
-            f"to train longer, give trainer.max_epochs=<more than {recipe.settings.max_epochs}>"
-        )
+    if ending := why_finished(folder, recipe.settings):
+        print(f"{folder} is finished ({ending}) and its results stand in {RunFiles(folder).results}")
         return
     _run(make_job(recipe, folder), resume=True)
 

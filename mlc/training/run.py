@@ -79,15 +79,21 @@ def run(job: Job, *, resume: bool) -> None:
         finish(job, session, progress, dashboard)
 
 
-def is_finished(folder: Path, settings: TrainerSettings) -> bool:
-    """Whether a run has its results and, under these settings, nothing left to train.
+def why_finished(folder: Path, settings: TrainerSettings) -> str:
+    """Why a run with results has nothing left to train under these settings; "" if it is not finished.
 
     Raises:
         UserError: its checkpoint is missing or damaged.
     """
     files = RunFiles(folder)
     position = Position(**load_checkpoint(files.last)["position"])
-    return nothing_left(position, settings) and files.results.exists()
+    if not nothing_left(position, settings) or not files.results.exists():
+        return ""
+    if position.epoch >= settings.max_epochs:
+        return f"all {position.epoch} epochs are done; trainer.max_epochs=<more> trains longer"
+    return (
+        f"stopped after epoch {position.epoch}: no better {settings.monitor} for {settings.patience} epochs"
+    )
 
 
 def _session(job: Job, device: str) -> Session:
