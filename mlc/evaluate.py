@@ -21,7 +21,7 @@ def evaluate(words: Sequence[str]) -> None:
     folder = existing_folder(values["run"], key="run")
     trained = read_trained_run(folder)
     dataset = trained.recipe.source.load(seed=trained.recipe.seed)
-    print(measure_again(trained.classifier, dataset, trained.recipe.settings, folder))
+    print(measure_again(trained.classifier, dataset, trained.recipe.settings, folder, facts=trained.facts))
 
 
 if __name__ == "__main__":

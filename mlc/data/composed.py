@@ -53,6 +53,7 @@ class Composition:
         canvas: height and width of a picture, pixels.
         grid: the canvas has grid×grid cells, each with one digit at most.
         max_digits: most digits on one picture.
+        min_digits: fewest digits on one picture.
     """
 
     n_train: int
@@ -61,6 +62,7 @@ class Composition:
     canvas: int
     grid: int
     max_digits: int
+    min_digits: int = 0
 
     def dataset(
         self, name: str, *, train: Glyphs, test: Glyphs, generator: torch.Generator, notes: tuple[str, ...]
@@ -109,5 +111,6 @@ class Composition:
             canvas=self.canvas,
             grid=self.grid,
             max_digits=self.max_digits,
+            min_digits=self.min_digits,
             generator=generator,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from annotated_types import Gt, Interval
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
 from mlc.data.composed import Composition, Glyphs
@@ -18,7 +18,7 @@ _WHITE = 16  # largest pixel value
 
 
 class Digits:
-    """Pictures with 0 to `max_digits` of the 1,797 handwritten digits of scikit-learn; the labels are which.
+    """Pictures with several of the 1,797 handwritten digits of scikit-learn; the labels are which digits.
 
     The digits are split into train, validation and test first, by digit in equal shares, and each split is
     composed from its own.
@@ -28,6 +28,7 @@ class Digits:
         n_test: pictures for testing.
         valid_fraction: share of the training digits, and of `n_train`, held out for validation.
         test_fraction: share of all digits kept for testing.
+        min_digits: fewest digits on one picture.
         max_digits: most digits on one picture.
         canvas: height and width of a picture, pixels.
         grid: the canvas has grid×grid cells, each with one digit at most.
@@ -42,11 +43,14 @@ class Digits:
         n_test: Annotated[int, Gt(0)] = 4_000,
         valid_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.15,
         test_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.2,
+        min_digits: Annotated[int, Ge(0)] = 0,
         max_digits: Annotated[int, Gt(0)] = 5,
         canvas: Annotated[int, Gt(0)] = 28,
         grid: Annotated[int, Gt(0)] = 3,
     ) -> None:
-        check_layout(glyph_size=_GLYPH_SIZE, canvas=canvas, grid=grid, max_digits=max_digits)
+        check_layout(
+            glyph_size=_GLYPH_SIZE, canvas=canvas, grid=grid, max_digits=max_digits, min_digits=min_digits
+        )
         self.valid_fraction = valid_fraction
         self.test_fraction = test_fraction
         self._composition = Composition(
@@ -56,6 +60,7 @@ class Digits:
             canvas=canvas,
             grid=grid,
             max_digits=max_digits,
+            min_digits=min_digits,
         )
 
     def load(self, *, seed: int) -> Dataset:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Gt, Interval
+from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
 from mlc.data.composed import Composition, Glyphs
@@ -23,7 +23,7 @@ _GLYPH_SIZE = _MNIST_SIZE - 2 * _TRIM
 
 
 class MnistPictures:
-    """Pictures with 0 to `max_digits` MNIST digits; the labels are which.
+    """Pictures with `min_digits` to `max_digits` MNIST digits; the labels are which.
 
     The test pictures are composed from the test digits of MNIST only. The files are the four idx.gz files
     of MNIST, in the folder "mnist" of the data root.
@@ -32,6 +32,7 @@ class MnistPictures:
         n_train: pictures for training and validation together.
         n_test: pictures for testing.
         valid_fraction: share of the MNIST training digits, and of `n_train`, held out for validation.
+        min_digits: fewest digits on one picture.
         max_digits: most digits on one picture.
         canvas: height and width of a picture, pixels.
         grid: the canvas has grid×grid cells, each with one digit at most.
@@ -46,11 +47,14 @@ class MnistPictures:
         n_train: Annotated[int, Gt(0)] = 50_000,
         n_test: Annotated[int, Gt(0)] = 10_000,
         valid_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.1,
+        min_digits: Annotated[int, Ge(0)] = 0,
         max_digits: Annotated[int, Gt(0)] = 4,
         canvas: Annotated[int, Gt(0)] = 56,
         grid: Annotated[int, Gt(0)] = 2,
     ) -> None:
-        check_layout(glyph_size=_GLYPH_SIZE, canvas=canvas, grid=grid, max_digits=max_digits)
+        check_layout(
+            glyph_size=_GLYPH_SIZE, canvas=canvas, grid=grid, max_digits=max_digits, min_digits=min_digits
+        )
         self.valid_fraction = valid_fraction
         self._composition = Composition(
             n_train=n_train,
@@ -59,6 +63,7 @@ class MnistPictures:
             canvas=canvas,
             grid=grid,
             max_digits=max_digits,
+            min_digits=min_digits,
         )
 
     def load(self, *, seed: int) -> Dataset:

@@ -29,8 +29,10 @@ class Pictures:
         return (self.copies_NL > 0).float()
 
 
-def check_layout(*, glyph_size: int, canvas: int, grid: int, max_digits: int) -> None:
+def check_layout(*, glyph_size: int, canvas: int, grid: int, max_digits: int, min_digits: int = 0) -> None:
     """Raise a UserError unless `max_digits` glyphs fit into the cells of a grid×grid canvas."""
+    if min_digits > max_digits:
+        raise UserError(f"min_digits={min_digits} is more than max_digits={max_digits}; lower it.")
     if max_digits > grid**2:
         raise UserError(
             f"max_digits={max_digits} needs more than the {grid**2} cells of grid={grid}; raise grid."
@@ -51,8 +53,9 @@ def compose(
     grid: int,
     max_digits: int,
     generator: torch.Generator,
+    min_digits: int = 0,
 ) -> Pictures:
-    """Place 0 to `max_digits` random glyphs on each picture, in separate cells, moved at random within them.
+    """Place `min_digits` to `max_digits` random glyphs on each picture, in separate cells, moved within them.
 
     The number of glyphs is uniform. A digit may stand on a picture more than once, so the number of labels
     is at most the number of glyphs.
@@ -65,13 +68,14 @@ def compose(
         grid: the canvas has grid×grid cells.
         max_digits: most glyphs on one picture, K.
         generator: source of all randomness.
+        min_digits: fewest glyphs on one picture.
     """
     size = glyphs_GHW.shape[-1]
-    check_layout(glyph_size=size, canvas=canvas, grid=grid, max_digits=max_digits)
+    check_layout(glyph_size=size, canvas=canvas, grid=grid, max_digits=max_digits, min_digits=min_digits)
     cell = canvas // grid
     shape = (n_pictures, max_digits)
 
-    counts_N = torch.randint(max_digits + 1, (n_pictures, 1), generator=generator)
+    counts_N = torch.randint(min_digits, max_digits + 1, (n_pictures, 1), generator=generator)
     used_NK = torch.arange(max_digits) < counts_N
     cells_NK = torch.rand(n_pictures, grid**2, generator=generator).argsort(1)[:, :max_digits]
     glyph_NK = torch.randint(len(glyphs_GHW), shape, generator=generator)

@@ -1,6 +1,7 @@
 """Measure a trained classifier again, and hold the numbers against those it stored."""
 
 import json
+import math
 from pathlib import Path
 
 from mlc.data.dataset import Dataset
@@ -8,16 +9,20 @@ from mlc.errors import UserError
 from mlc.model import Classifier
 from mlc.training.evaluation import Evaluation, evaluate, predict_split
 from mlc.training.report import label_table, summary_table
-from mlc.training.run_files import RunFiles
+from mlc.training.run_files import Facts, RunFiles
 from mlc.training.settings import TrainerSettings, choose_device
 
 
-def measure_again(classifier: Classifier, dataset: Dataset, settings: TrainerSettings, folder: Path) -> str:
+def measure_again(
+    classifier: Classifier, dataset: Dataset, settings: TrainerSettings, folder: Path, *, facts: Facts
+) -> str:
     """Evaluate validation and test split; the tables, and whether results.json says the same.
 
     Raises:
-        UserError: the folder's results.json cannot be read, or the data has other labels than the classifier.
+        UserError: the folder's results.json cannot be read, or the data has other labels or inputs than those
+            the classifier was made for.
     """
+    _check_data(dataset, facts)
     device = choose_device(settings.device)
     classifier.to(device)
     evaluations = {}
@@ -30,17 +35,35 @@ def measure_again(classifier: Classifier, dataset: Dataset, settings: TrainerSet
     return "\n\n".join([f"Labels on test\n{table}", summary_table(evaluations), verdict])
 
 
+def _check_data(dataset: Dataset, facts: Facts) -> None:
+    wrong = ""
+    if dataset.label_names != facts.label_names:
+        wrong = "other labels than"
+    elif dataset.input_shape != facts.input_shape:
+        wrong = f"rows of shape {dataset.input_shape}, not {facts.input_shape} like"
+    if wrong:
+        raise UserError(
+            f"{dataset.name} has {wrong} the data this classifier was trained on: give it the same files"
+        )
+
+
 def _compare(path: Path, evaluations: dict[str, Evaluation]) -> str:
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["splits"]
-    except (OSError, ValueError, KeyError) as error:
+        splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
+        stored = {split: dict(splits[split]) for split in evaluations}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} cannot be read as the results of a run ({error})") from error
     differences = [
         f"{split} {name}: {value} here, {stored[split].get(name)} stored"
         for split, evaluation in evaluations.items()
         for name, value in evaluation.metrics.items()
-        if value != stored[split].get(name)
+        if _as_stored(value) != stored[split].get(name)
     ]
     if not differences:
         return f"All metrics equal those in {path}."
     return "\n".join([f"{len(differences)} metrics differ from {path}:", *differences])
+
+
+def _as_stored(value: float | None) -> float | None:
+    """JSON has no infinity and no NaN: these are stored as null."""
+    return value if value is not None and math.isfinite(value) else None

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -31,9 +30,11 @@ def run(job: Job, *, resume: bool) -> None:
     session = _session(job, device)
     if resume:
         session.restore(load_checkpoint(files.last))
-    _write_config(files, job.config)
-    if not resume:
+        files.results.unlink(missing_ok=True)  # of fewer epochs than this run will have
+    else:
         _save(files, session, best=True)
+    # After the first checkpoint: a folder that has a config can be resumed.
+    atomic_write_text(files.config, config_yaml(job.config))
     train, valid = job.dataset.train.to(device), job.dataset.valid.to(device)
     position = session.position
     with (
@@ -111,11 +112,6 @@ def _session(job: Job, device: str) -> Session:
         seed=job.seed,
         device=device,
     )
-
-
-def _write_config(files: RunFiles, config: Mapping[str, Any]) -> None:
-    files.last.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(files.config, config_yaml(config))
 
 
 def _save(files: RunFiles, session: Session, *, best: bool) -> None:

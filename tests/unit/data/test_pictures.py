@@ -77,3 +77,17 @@ def test_too_many_digits_for_the_grid() -> None:
 def test_cells_smaller_than_a_digit() -> None:
     with pytest.raises(UserError, match="cells of 7 pixels, but a digit is 8"):
         check_layout(glyph_size=8, canvas=21, grid=3, max_digits=5)
+
+
+def test_min_digits_is_the_fewest_on_a_picture_and_with_one_digit_there_is_one_label() -> None:
+    glyphs, digits = torch.ones(20, 2, 2), torch.arange(20) % 10
+    options = {"canvas": 6, "grid": 3, "generator": torch.Generator().manual_seed(0)}
+    several = compose(glyphs, digits, n_pictures=300, min_digits=2, max_digits=4, **options)
+    assert set(several.copies_NL.sum(1).tolist()) == {2, 3, 4}
+    single = compose(glyphs, digits, n_pictures=300, min_digits=1, max_digits=1, **options)
+    assert (single.targets.sum(1) == 1).all()
+
+
+def test_more_digits_at_least_than_at_most_is_refused() -> None:
+    with pytest.raises(UserError, match="min_digits=3 is more than max_digits=2"):
+        check_layout(glyph_size=2, canvas=6, grid=3, max_digits=2, min_digits=3)
