@@ -26,6 +26,8 @@ def predict(words: Sequence[str]) -> None:
         raise UserError(f"input={values['input']} is no file: give the file to predict on")
     if target.suffix not in (".csv", ".jsonl"):
         raise UserError(f"output={values['output']} has no known ending: use .csv or .jsonl")
+    if target.is_dir():
+        raise UserError(f"output={values['output']} is a folder: name a file")
     if not target.parent.is_dir():
         raise UserError(
             f"output={values['output']}: the folder {target.parent} does not exist; make it first"

@@ -1,6 +1,5 @@
 """Train: `python -m mlc.train head=sigmoid`; go on with a run: `python -m mlc.train resume=<run folder>`."""
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -41,11 +40,7 @@ def start(config: Config, folder: Path) -> None:
             f"{folder} already holds a run: resume it (resume={folder}) or name another folder "
             f"(hydra.run.dir=...)"
         )
-    try:
-        _run(make_job(read_recipe(config), folder), resume=False)
-    finally:
-        if folder.is_dir() and not os.listdir(folder):
-            folder.rmdir()
+    _run(make_job(read_recipe(config), folder), resume=False)
 
 
 def resume(folder: Path, words: Sequence[str]) -> None:

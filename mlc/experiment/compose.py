@@ -35,16 +35,22 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
 
     def task(cfg: DictConfig) -> None:
         # Kept and raised after the last run: Hydra would print its own version of the story.
+        folder = _from_here(Path(HydraConfig.get().runtime.output_dir))
         try:
-            start(_plain(cfg), _from_here(Path(HydraConfig.get().runtime.output_dir)))
+            start(_plain(cfg), folder)
         except Exception as error:
             failures.append(error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 _report(error)
+        finally:
+            if not any(folder.iterdir()):  # Hydra makes it before anything is checked
+                folder.rmdir()
 
     # Without it Hydra prints errors itself and exits; here only the door does.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = [sys.argv[0], *overrides]
+    # First, because its parser gives up at an option between overrides.
+    multirun = [word for word in overrides if word in ("-m", "--multirun")]
+    sys.argv = [sys.argv[0], *multirun, *(word for word in overrides if word not in multirun)]
     try:
         hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:

@@ -29,7 +29,7 @@ def run(job: Job, *, resume: bool) -> None:
     device = choose_device(job.settings.device)
     session = _session(job, device)
     if resume:
-        session.restore(load_checkpoint(files.last))
+        _restore(session, files)
         files.results.unlink(missing_ok=True)  # of fewer epochs than this run will have
     else:
         _save(files, session, best=True)
@@ -112,6 +112,16 @@ def _session(job: Job, device: str) -> Session:
         seed=job.seed,
         device=device,
     )
+
+
+def _restore(session: Session, files: RunFiles) -> None:
+    checkpoint = load_checkpoint(files.last)
+    try:
+        session.restore(checkpoint)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{files.last} does not fit {files.config}: one of the two has been changed"
+        ) from error
 
 
 def _save(files: RunFiles, session: Session, *, best: bool) -> None:
