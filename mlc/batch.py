@@ -7,6 +7,7 @@ K counts or levels.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -31,11 +32,14 @@ class LabelStatistics:
         positives_L: float64, number of training rows in which each label is true.
         rows: number of training rows.
         single_label: True when every training row has exactly one label.
+        count_histogram_K: float64, number of training rows that have 0, 1, ..., K labels, where K is the
+            largest number of labels that a training row has.
     """
 
     positives_L: Tensor
     rows: int
     single_label: bool
+    count_histogram_K: Tensor
 
     @property
     def n_labels(self) -> int:
@@ -47,8 +51,18 @@ class LabelStatistics:
         """Mean number of labels per training row (the cardinality of the data set)."""
         return float(self.positives_L.sum()) / self.rows
 
+    @property
+    def max_count(self) -> int:
+        """Largest number of labels that a training row has, K."""
+        return len(self.count_histogram_K) - 1
+
     @classmethod
     def from_targets(cls, y_NL: Tensor) -> "LabelStatistics":
         """Count the labels of the training targets y_NL (N×L, 0 or 1)."""
-        single = bool((y_NL.sum(1) == 1).all())
-        return cls(positives_L=y_NL.double().sum(0), rows=len(y_NL), single_label=single)
+        n_N = y_NL.sum(1)
+        return cls(
+            positives_L=y_NL.double().sum(0),
+            rows=len(y_NL),
+            single_label=bool((n_N == 1).all()),
+            count_histogram_K=torch.bincount(n_N.long()).double(),
+        )

@@ -32,6 +32,8 @@ def predict(words: Sequence[str]) -> None:
         raise UserError(
             f"output={values['output']}: the folder {target.parent} does not exist; make it first"
         )
+    if target.exists() and target.samefile(source):
+        raise UserError(f"output={values['output']} is the input file: name another, it would be overwritten")
     trained = read_trained_run(existing_folder(values["run"], key="run"))
     rows = predict_file(
         trained.classifier,

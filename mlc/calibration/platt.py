@@ -4,12 +4,12 @@ import torch
 from torch import Tensor
 
 from mlc.calibration.base import Calibrator
-from mlc.calibration.sigmoid_fit import fit_sigmoids
+from mlc.calibration.logistic_fit import fit_logistic
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
 
 MIN_SLOPE = 0.01  # per standard deviation of the label's validation scores
-_BLOCK_CELLS = 2**23  # scores fitted at a time: 64 MB in float64, a few times over
+_BLOCK_CELLS = 2**21  # scores in float64 at a time: 16 MB, a few times over
 
 
 class Platt(Calibrator):
@@ -67,17 +67,31 @@ def platt_targets(y_NL: Tensor) -> Tensor:
     return torch.where(y_NL == 1, (positives_L + 1) / (positives_L + 2), 1 / (negatives_L + 2))
 
 
-def _fit_block(s_NL: Tensor, y_NL: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Slope, centre, intercept and fallback of every label, from float64 scores and targets."""
+def standardised(s_NL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Columns of mean 0 and standard deviation 1, the means, and the standard deviations.
+
+    A column that does not vary is only centred: its standard deviation, of rounding errors, counts as 1.
+    """
     centre_L = s_NL.mean(0)
-    # A score that does not vary has a standard deviation of rounding errors, which must not be divided by.
     varies_L = s_NL.amax(0) > s_NL.amin(0)
     deviation_L = torch.where(varies_L, s_NL.std(0, correction=0), 1)
-    z_NL, t_NL = (s_NL - centre_L) / deviation_L, platt_targets(y_NL)
+    return (s_NL - centre_L) / deviation_L, centre_L, deviation_L
+
+
+def _fit_block(s_NL: Tensor, y_NL: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Slope, centre, intercept and fallback of every label, from float64 scores and targets."""
+    z_NL, centre_L, deviation_L = standardised(s_NL)
+    t_NL = platt_targets(y_NL)
     # Platt's own start: no slope, and the smoothed odds of the label.
-    a_L, b_L = torch.zeros_like(centre_L), t_NL.mean(0).logit()
-    a_L, b_L = fit_sigmoids(z_NL, t_NL, a_L=a_L, b_L=b_L, free_L=torch.ones_like(varies_L))
-    fallback_L = a_L < MIN_SLOPE
-    a_L = a_L.clamp(min=MIN_SLOPE)
-    a_L, b_L = fit_sigmoids(z_NL, t_NL, a_L=a_L, b_L=b_L, free_L=~fallback_L)
-    return a_L / deviation_L, centre_L, b_L, fallback_L
+    intercept_L = t_NL.mean(0).logit()
+    start_L2 = torch.stack((torch.zeros_like(intercept_L), intercept_L), dim=1)
+    w_L2 = fit_logistic((z_NL,), t_NL, start_LP=start_L2, free_LP=torch.ones_like(start_L2, dtype=torch.bool))
+    fallback_L = w_L2[:, 0] < MIN_SLOPE
+    if fallback_L.any():
+        start_F2 = w_L2[fallback_L].clone()
+        start_F2[:, 0] = MIN_SLOPE
+        free_F2 = torch.tensor([False, True], device=w_L2.device).expand_as(start_F2)
+        w_L2[fallback_L] = fit_logistic(
+            (z_NL[:, fallback_L],), t_NL[:, fallback_L], start_LP=start_F2, free_LP=free_F2
+        )
+    return w_L2[:, 0] / deviation_L, centre_L, w_L2[:, 1], fallback_L

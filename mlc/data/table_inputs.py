@@ -167,6 +167,11 @@ def _find_columns(path: Path, names: Sequence[str], schema: Schema) -> list[int]
         )
     wanted = [attribute.name for attribute in schema.attributes]
     missing = [name for name in wanted if name not in places]
+    if len(missing) == len(wanted):
+        raise UserError(
+            f"{path}, line 1 names none of the {len(wanted)} features of the model: the first line must be a "
+            f"header with their names ({', '.join(wanted[:3])}, …), separated by commas."
+        )
     if missing:
         raise UserError(
             f"{path} lacks {len(missing)} of the {len(wanted)} features of the model "

@@ -5,9 +5,9 @@ from typing import Annotated
 from annotated_types import Interval
 from torch import Tensor
 
+from mlc.decisions.marginals import require_marginals
 from mlc.decisions.threshold_rule import ThresholdRule
-from mlc.errors import UserError
-from mlc.outputs.base import LabelOutput, NotDefinedError
+from mlc.outputs.base import LabelOutput
 
 
 class FixedThreshold(ThresholdRule):
@@ -25,13 +25,7 @@ class FixedThreshold(ThresholdRule):
 
     def check(self, output: LabelOutput) -> None:
         """Raise UserError for an output without marginals."""
-        try:
-            output.marginals()
-        except NotDefinedError as error:
-            raise UserError(
-                f"decision=fixed needs marginals, and {type(output).__name__} has none: "
-                f"use calibration=platt, or decision=global_threshold, per_label_threshold or top_k"
-            ) from error
+        require_marginals(output, rule="fixed")
 
     def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
         """Nothing to fit."""

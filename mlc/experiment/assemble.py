@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mlc.batch import LabelStatistics
 from mlc.errors import UserError
@@ -25,10 +26,13 @@ def make_job(recipe: Recipe, folder: Path) -> Job:
     check_fit(recipe, labels)
     facts = Facts(dataset.input_shape, dataset.label_names, labels, dataset.preparation)
     classifier = recipe.classifier(input_shape=facts.input_shape, labels=labels)
+    _check_batch_size(recipe, classifier, len(dataset.train))
     notes = list(dataset.notes)
     empty_rows = int((dataset.train.y_NL.sum(1) == 0).sum())
     if classifier.loss.ignores_empty_rows and empty_rows:
         notes.append(f"{empty_rows} training rows have no label and carry no gradient under this loss.")
+    if classifier.loss.warning is not None:
+        notes.append(classifier.loss.warning)
     return Job(
         folder=folder,
         config=recipe.config,
@@ -41,6 +45,15 @@ def make_job(recipe: Recipe, folder: Path) -> Job:
         seed=recipe.seed,
         notes=tuple(notes),
     )
+
+
+def _check_batch_size(recipe: Recipe, classifier: Classifier, rows: int) -> None:
+    normalised = any(isinstance(part, _BatchNorm) for part in classifier.network.modules())
+    if normalised and min(recipe.settings.batch_size, rows) < 2:
+        raise UserError(
+            f"trainer.batch_size={recipe.settings.batch_size} with {rows} training rows gives batches of one "
+            f"row, and batch normalisation needs two: raise it, or choose a backbone without it"
+        )
 
 
 def read_run_config(folder: Path) -> Config:
@@ -86,7 +99,7 @@ def read_trained_run(folder: Path) -> TrainedRun:
     path = RunFiles(folder).classifier
     if not path.is_file():
         raise UserError(
-            f"{folder} has not finished training, so it has no {path.name}: "
+            f"{folder} has not finished training, so it has no classifier yet: "
             f"run python -m mlc.train resume={folder}"
         )
     facts, parts = load_facts(path)

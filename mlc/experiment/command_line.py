@@ -12,7 +12,8 @@ USER_MISTAKE, FAULT, INTERRUPTED = 2, 1, 130
 
 # Paths and texts may hold anything that the override grammar would read as its own signs.
 VERBATIM = frozenset(
-    {"run", "input", "output", "text", "resume", "dataset.path", "dataset.text", "dataset.labels"}
+    {"run", "input", "output", "text", "resume", "dataset.path", "dataset.text"}
+    | {"dataset.folder", "dataset.train", "dataset.test", "dataset.labels"}
 )
 
 
@@ -54,7 +55,9 @@ def read_words(
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in known:
-            raise UserError(f"{word} is not understood{did_you_mean(key, list(known))} Usage: {usage}")
+            hint = did_you_mean(key, list(known))
+            ending = "" if hint.endswith("?") else "."
+            raise UserError(f"{word} is not understood{hint}{ending} Usage: {usage}")
         if key in values:
             raise UserError(f"{key}= is given twice: give it once")
         values[key] = value
@@ -87,6 +90,10 @@ def exit_code(door: Callable[[], None]) -> int:
         return USER_MISTAKE
     except Fault as error:
         print(f"fault: {error}", file=sys.stderr)
+        return FAULT
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"fault: {place}{error.strerror or error}; what was saved before is whole", file=sys.stderr)
         return FAULT
     except KeyboardInterrupt as stop:
         print(f"stopped; {stop}" if str(stop) else "stopped", file=sys.stderr)

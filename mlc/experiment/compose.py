@@ -4,7 +4,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlc.errors import Fault, UserError
 from mlc.experiment.instantiate import did_you_mean
-from mlc.experiment.recipe import Config, config_folder, group_names, shipped
+from mlc.experiment.recipe import Config, config_folder, group_names, load_shipped, shipped
 
 Start = Callable[[Config, Path], None]
 
@@ -37,14 +38,12 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
         # Kept and raised after the last run: Hydra would print its own version of the story.
         folder = _from_here(Path(HydraConfig.get().runtime.output_dir))
         try:
-            start(_plain(cfg), folder)
+            with _removed_if_unused(folder):
+                start(_plain(cfg), folder)
         except Exception as error:
             failures.append(error)
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 _report(error)
-        finally:
-            if not any(folder.iterdir()):  # Hydra makes it before anything is checked
-                folder.rmdir()
 
     # Without it Hydra prints errors itself and exits; here only the door does.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -55,11 +54,22 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
         hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(_sentence(error)) from error
-    if len(failures) == 1:
+    if failures and not multirun:
         raise failures[0]
     if failures:
         kind = UserError if all(isinstance(error, UserError) for error in failures) else Fault
-        raise kind(f"{len(failures)} runs of the sweep failed; their errors stand above")
+        raise kind(f"{len(failures)} of the sweep's runs failed; what was wrong stands above")
+
+
+@contextmanager
+def _removed_if_unused(folder: Path) -> Iterator[None]:
+    """Hydra makes the folder before anything is checked: after a mistake it must not stay there empty."""
+    try:
+        yield
+    except BaseException:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def _report(error: Exception) -> None:
@@ -89,9 +99,17 @@ def _sentence(error: Exception) -> str:
         return f"{group}={name} does not exist; choose one of {', '.join(shipped(group))}"
     if found := re.search(r"Could not override '([^']*)'", text):
         key = found[1]
-        hint = did_you_mean(key, [*group_names(), "seed"]) if "." not in key else ""
-        return f"{key} is no key of this config{hint}; python -m mlc.train --cfg job shows them all"
+        return f"{key} is no key of this config{_hint(key)}; python -m mlc.train --cfg job shows them all"
     return text
+
+
+def _hint(key: str) -> str:
+    """The nearest key there is, for one that is not."""
+    group, dot, option = key.partition(".")
+    if not dot:
+        return did_you_mean(key, [*group_names(), "seed"])
+    options = {name for config in shipped(group) for name in load_shipped(group, config)}
+    return did_you_mean(option, sorted(options - {"_target_", "_partial_", "auto"}))
 
 
 def _from_here(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import torch
 import yaml
-from annotated_types import Interval
+from annotated_types import Gt, Interval
 from torch import nn
 
 import mlc
@@ -23,7 +23,7 @@ from mlc.experiment.instantiate import check_value, did_you_mean, make
 from mlc.heads.base import Head
 from mlc.losses.base import Loss, PairingError
 from mlc.model import Classifier, Network
-from mlc.outputs.base import LabelOutput
+from mlc.outputs.base import LabelOutput, NotDefinedError
 from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings, choose_device
 
@@ -129,6 +129,7 @@ def read_recipe(config: Config) -> Recipe:
     for key in config:
         if key not in known:
             raise UserError(f"{key} is no part of a config{did_you_mean(str(key), known)}")
+    check_value(dict[str, str], config.get("choices", {}), name="choices")
     check_value(Seed, config.get("seed"), name="seed")
     makers = {}
     for group, kind in _KINDS.items():
@@ -145,6 +146,7 @@ def read_recipe(config: Config) -> Recipe:
         seed=config["seed"],
     )
     choose_device(recipe.settings.device)
+    check_value(Annotated[float, Gt(0)], config["optimizer"].get("lr"), name="optimizer.lr")
     recipe.optimizer([nn.Parameter(torch.zeros(1))])
     _check_pairing(recipe)
     return recipe
@@ -154,7 +156,7 @@ def _check_pairing(recipe: Recipe) -> None:
     """Dry run on made-up label statistics: head, loss, calibrator and rule must fit one another."""
     problems = []
     for single_label in (True, False):
-        labels = _made_up_labels(single_label=single_label)
+        labels = _made_up_labels(recipe.config, single_label=single_label)
         try:
             check_fit(recipe.resolved(labels), labels)
             return
@@ -163,12 +165,16 @@ def _check_pairing(recipe: Recipe) -> None:
     raise problems[-1]
 
 
-def _made_up_labels(*, single_label: bool) -> LabelStatistics:
-    # Many labels, so that top_k with any sensible k passes here; its k is checked again with the real L.
+def _made_up_labels(config: Config, *, single_label: bool) -> LabelStatistics:
+    # A list in the loss's options has one number per label. Else many labels, so that top_k with any
+    # sensible k passes here; its k is checked again with the real L.
+    n_labels = next((len(value) for value in config["loss"].values() if isinstance(value, list)), 1000)
+    rows = n_labels if single_label else max(n_labels // 2, 1)
     return LabelStatistics(
-        positives_L=torch.ones(1000, dtype=torch.float64),
-        rows=1000 if single_label else 500,
+        positives_L=torch.ones(n_labels, dtype=torch.float64),
+        rows=rows,
         single_label=single_label,
+        count_histogram_K=torch.tensor([0, rows] if single_label else [0, 0, rows], dtype=torch.float64),
     )
 
 
@@ -210,8 +216,22 @@ def check_fit(recipe: Recipe, labels: LabelStatistics) -> None:
         UserError: one sentence that names what fits.
     """
     output = linked_output(recipe, labels)
+    _check_monitor(recipe.settings, output)
     if "calibration" in recipe.makers:
         calibrator = recipe.makers["calibration"](n_labels=labels.n_labels)
         calibrator.check(output)
         if "decision" in recipe.makers:
             recipe.makers["decision"](n_labels=labels.n_labels).check(calibrator(output))
+
+
+def _check_monitor(settings: TrainerSettings, output: LabelOutput) -> None:
+    """Of all metrics only `nll` depends on the head: the others come from decisions and calibrated scores."""
+    if settings.monitor != "nll":
+        return
+    try:
+        output.log_prob(torch.zeros_like(output.scores()))
+    except NotDefinedError as error:
+        raise UserError(
+            f"trainer.monitor=nll is not defined for {type(output).__name__}, which has no probability of a "
+            f"label set: choose another metric, for example trainer.monitor=loss"
+        ) from error

@@ -6,6 +6,7 @@
 | SingleChoice | logits_BL | softmax, exactly one label |
 | LabelShares | logits_BL | softmax as shares of the labels; ranks, no marginals |
 | FactorisedCount | share_logits_BL, a count model | expected labels = count x shares |
+| ConditionalBernoulli | weight_logits_BL, a count model | exact: a count, and which set of that size |
 | ScoresOnly | score_logits_BL | ranks, and nothing else |
 | CalibratedLabels | logits_BL, the model underneath | marginals fitted on validation data |
 """

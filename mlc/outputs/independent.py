@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mlc.outputs.base import LabelOutput, register_pytree
+from mlc.outputs.leave_one_out import multiply, products_without_each
 
 
 def poisson_binomial(p_BL: Tensor) -> Tensor:
@@ -44,6 +45,17 @@ class IndependentLabels(LabelOutput):
     def marginals(self) -> Tensor:
         """σ(z)."""
         return torch.sigmoid(self.logits_BL)
+
+    def marginals_by_count(self) -> Tensor:
+        """B×L×(L+1) probabilities P(y_l = 1, Σy = s | x), s = 0..L; O(L²·log L) per row.
+
+        P(y_l = 1) times the Poisson-binomial distribution of the other labels.
+        """
+        p_BL = self.marginals()
+        factors_BL2 = torch.stack((torch.sigmoid(-self.logits_BL), p_BL), dim=2)
+        one = p_BL.new_tensor([1.0, 0.0])
+        others_BLK = products_without_each(factors_BL2, p_BL.shape[1], one=one, times=multiply)
+        return F.pad(p_BL[:, :, None] * others_BLK, (1, 0))
 
     def cardinality(self) -> Tensor:
         """Poisson-binomial distribution of the marginals."""

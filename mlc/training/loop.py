@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from mlc.data.dataset import Split
-from mlc.errors import Fault
+from mlc.errors import Fault, UserError
 from mlc.losses.base import Loss
 from mlc.model import Network
 from mlc.training.evaluation import forward
@@ -167,8 +167,10 @@ def _observe(session: Session, metrics: Mapping[str, float]) -> bool:
     """Compare the monitored metric with the best so far; whether it is better."""
     position, settings = session.position, session.settings
     value = metrics.get(settings.monitor)
-    if value is None or math.isnan(value):
-        raise Fault(
+    if value is not None and math.isnan(value):
+        raise Fault(f"the validation metric {settings.monitor} became NaN: lower optimizer.lr")
+    if value is None:
+        raise UserError(
             f"trainer.monitor={settings.monitor} is not defined on this validation split or for this head: "
             f"choose another metric, for example trainer.monitor=loss"
         )

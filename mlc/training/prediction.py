@@ -24,9 +24,9 @@ def predict_file(
 ) -> int:
     """Write one line per row: its number, the decided labels, and the probability of every label.
 
-    CSV has the columns `row`, `decided` (labels joined by "|") and one per label; JSON lines have the keys
-    `row`, `decided` (a list) and `probabilities` (an object). A model without marginals writes its scores
-    instead, under the key `scores`. The file appears when it is whole.
+    CSV has the columns `row`, `decided` (labels joined by "|"; a "|" in a name is written "\\|") and one per
+    label; JSON lines have the keys `row`, `decided` (a list) and `probabilities` (an object). A model without
+    marginals writes its scores instead, under the key `scores`. The file appears when it is whole.
 
     Returns:
         The number of rows.
@@ -58,9 +58,10 @@ def _probabilities(output: LabelOutput) -> tuple[str, Tensor]:
 
 def _write_csv(file: IO[str], rows: Iterable[_Row], label_names: Sequence[str]) -> int:
     writer, count = csv.writer(file), 0
+    joinable = [name.replace("\\", "\\\\").replace("|", "\\|") for name in label_names]
     writer.writerow(["row", "decided", *label_names])
     for _, decided_L, values_L in rows:
-        chosen = "|".join(name for name, is_in in zip(label_names, decided_L, strict=True) if is_in)
+        chosen = "|".join(name for name, is_in in zip(joinable, decided_L, strict=True) if is_in)
         writer.writerow([count, chosen, *(f"{value:.6g}" for value in values_L)])
         count += 1
     return count

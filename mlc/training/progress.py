@@ -135,7 +135,11 @@ class _Lines:
         self.write(status)
 
     def write(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        try:
+            print(text, file=self._stream, flush=True)
+        except BrokenPipeError:
+            # Whoever read along (head, less) has gone; the run goes on, and its log has every line.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def close(self) -> None:
         """Nothing to take down."""

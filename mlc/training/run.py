@@ -1,10 +1,12 @@
 """One run from its first checkpoint to its results, new or resumed, in its own folder."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from mlc.calibration.none import NoCalibration
 from mlc.errors import UserError
@@ -25,12 +27,18 @@ _SHOWN = ("loss", "micro_f1", "macro_f1", "classwise_ece")
 
 def run(job: Job, *, resume: bool) -> None:
     """Train, fit, evaluate, and write everything that a run leaves."""
+    with _alone(RunFiles(job.folder)):
+        _run(job, resume=resume)
+
+
+def _run(job: Job, *, resume: bool) -> None:
     files = RunFiles(job.folder)
     device = choose_device(job.settings.device)
     session = _session(job, device)
     if resume:
         _restore(session, files)
-        files.results.unlink(missing_ok=True)  # of fewer epochs than this run will have
+        for of_fewer_epochs in (files.results, files.classifier):
+            of_fewer_epochs.unlink(missing_ok=True)
     else:
         _save(files, session, best=True)
     # After the first checkpoint: a folder that has a config can be resumed.
@@ -78,6 +86,28 @@ def run(job: Job, *, resume: bool) -> None:
 
         fit(session, train, validate=validate, on_step=on_step, on_epoch=on_epoch)
         finish(job, session, progress, dashboard)
+
+
+@contextmanager
+def _alone(files: RunFiles) -> Iterator[None]:
+    """Hold the folder's lock, which the system lets go when the process ends, however it ends.
+
+    Raises:
+        UserError: another process trains in this folder.
+    """
+    files.last.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(files.lock)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(
+            f"another process is training in {files.folder}: wait for it, or name another folder "
+            f"(hydra.run.dir=... or hydra.sweep.dir=...)"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def why_finished(folder: Path, settings: TrainerSettings) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from mlc.batch import LabelStatistics
+from mlc.errors import UserError
 from mlc.model import Classifier
 from mlc.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -27,6 +28,11 @@ class RunFiles:
     def log(self) -> Path:
         """What was printed."""
         return self.folder / "train.log"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a process trains here."""
+        return self.folder / ".lock"
 
     @property
     def last(self) -> Path:
@@ -87,6 +93,7 @@ def save_classifier(path: Path, classifier: Classifier, facts: Facts) -> None:
             "positives_L": facts.labels.positives_L,
             "rows": facts.labels.rows,
             "single_label": facts.labels.single_label,
+            "count_histogram_K": facts.labels.count_histogram_K,
         },
     }
     save_checkpoint(path, tree)
@@ -99,6 +106,8 @@ def load_facts(path: Path) -> tuple[Facts, Mapping[str, Mapping[str, Tensor]]]:
         UserError: the file is missing or damaged.
     """
     tree = load_checkpoint(path)
+    if "parts" not in tree:
+        raise UserError(f"{path} is a checkpoint but no classifier: one file has been put in another's place")
     facts = Facts(
         input_shape=tuple(tree["input_shape"]),
         label_names=tuple(tree["label_names"]),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mlc.model import Network
 from mlc.outputs.base import LabelOutput, NotDefinedError
+from mlc.outputs.conditional_bernoulli import ConditionalBernoulli
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.single_choice import SingleChoice
 from tests.contract.grid import FITTING_PAIRS, LABELS, ROWS, Pair, inputs
@@ -59,7 +60,7 @@ def test_link_gives_marginals_between_0_and_1_or_says_that_there_are_none(pair: 
     linked = pair.make_loss().link(output)
     assert isinstance(linked, LabelOutput)
     assert linked.n_labels == LABELS
-    if isinstance(linked, IndependentLabels | SingleChoice):
+    if isinstance(linked, IndependentLabels | SingleChoice | ConditionalBernoulli):
         marginals_BL = linked.marginals()
         assert marginals_BL.shape == (ROWS, LABELS)
         assert ((marginals_BL >= 0) & (marginals_BL <= 1)).all()

@@ -5,11 +5,18 @@ import torch
 from scipy.stats import poisson
 from torch import Tensor
 
+from mlc.batch import LabelStatistics
+from mlc.losses.base import Loss
 from mlc.model import Network
 from mlc.outputs.base import LabelOutput
-from tests.contract.grid import FEATURES, FITTING_PAIRS, LABELS, ROWS, Pair, inputs
+from mlc.outputs.single_choice import SingleChoice
+from tests.contract.grid import FEATURES, FITTING_PAIRS, LABELS, ROWS, Pair, build, inputs, options
 
 PAIRS = pytest.mark.parametrize("pair", FITTING_PAIRS, ids=str)
+COUPLED_PAIRS = [pair for pair in FITTING_PAIRS if pair.make_loss().couples_batch]
+SEPARATE_PAIRS = [pair for pair in FITTING_PAIRS if pair not in COUPLED_PAIRS]
+# Flat where a label is confidently wrong: a mistake made early is kept.
+FORGIVING = {"hill", "soft_f1"}
 
 
 def randomise(network: Network, scale: float = 0.5) -> Network:
@@ -28,6 +35,13 @@ def lowest_mean_loss(pair: Pair) -> float:
         return n_B.clamp(min=1).log().mean().item()
     if pair.loss == "factorised_kl_poisson":
         return float(-poisson(n_B.numpy()).logpmf(n_B.numpy()).mean())
+    if pair.loss == "factorised_kl_negative_binomial":  # Poisson is its limit, and the most it can be sure
+        return float(-poisson(n_B.numpy()).logpmf(n_B.numpy()).mean())
+    if pair.loss == "factorised_kl_categorical":
+        weight = options("loss", pair.loss)["count_prior_weight"]
+        prior_K = n_B.long().bincount() / ROWS
+        wanted_BK = torch.nn.functional.one_hot(n_B.long()) + weight * prior_K
+        return ((1 + weight) * torch.special.entr(wanted_BK / (1 + weight)).sum(1)).mean().item()
     return 0.0
 
 
@@ -74,15 +88,17 @@ def test_overfits_sixteen_rows(pair: Pair) -> None:
         mean.backward()
         optimizer.step()
         curve.append(mean.item())
-    lowest = lowest_mean_loss(pair)
-    assert curve[-1] - lowest < 0.1 * (curve[0] - lowest)
-    scores_BL = loss.link(network({"x": inputs()})).score_logits()
-    for score_L, y_L in zip(scores_BL, pair.y_BL.bool(), strict=True):
-        if y_L.any() and not y_L.all():
-            assert score_L[y_L].min() > score_L[~y_L].max()
+    lowest, forgiving = lowest_mean_loss(pair), pair.loss in FORGIVING
+    assert curve[-1] - lowest < (0.2 if forgiving else 0.1) * (curve[0] - lowest)
+    if loss.warning is not None:
+        return  # a loss that warns of itself may leave a useless ranking, however well it is fitted
+    scores_BL, true_BL = loss.link(network({"x": inputs()})).score_logits(), pair.y_BL.bool()
+    ahead_BLL = scores_BL[:, :, None] > scores_BL[:, None, :]
+    wanted_BLL = true_BL[:, :, None] & ~true_BL[:, None, :]
+    assert ahead_BLL[wanted_BLL].float().mean() >= (0.8 if forgiving else 1.0)
 
 
-@PAIRS
+@pytest.mark.parametrize("pair", SEPARATE_PAIRS, ids=str)
 def test_the_loss_of_a_row_is_its_own(pair: Pair) -> None:
     network, loss = randomise(pair.make_network()), pair.make_loss()
     x_BD = inputs()
@@ -94,24 +110,49 @@ def test_the_loss_of_a_row_is_its_own(pair: Pair) -> None:
     torch.testing.assert_close(loss(network({"x": others_BD}), others_BL)[0], together_B[0])
 
 
-@PAIRS
-def test_rows_without_labels_are_treated_as_the_loss_says(pair: Pair) -> None:
+@pytest.mark.parametrize("pair", COUPLED_PAIRS, ids=str)
+def test_a_loss_that_couples_the_batch_repeats_its_one_number(pair: Pair) -> None:
+    network, loss = randomise(pair.make_network()), pair.make_loss()
+    output = network({"x": inputs()})
+    loss_B = loss(output, pair.y_BL)
+    assert (loss_B == loss_B[0]).all()
+    others_BL = pair.y_BL.clone()
+    others_BL[1:] = 1 - others_BL[1:]
+    assert loss(output, others_BL)[0] != loss_B[0]
+
+
+@pytest.mark.parametrize("pair", COUPLED_PAIRS, ids=str)
+def test_a_batch_without_labels_leaves_a_coupled_loss_finite(pair: Pair) -> None:
     network, loss = pair.make_network(), pair.make_loss()
     loss_B = loss(network({"x": inputs()}), torch.zeros(ROWS, LABELS))
+    loss_B.mean().backward()
+    assert loss_B.isfinite().all()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("pair", SEPARATE_PAIRS, ids=str)
+def test_rows_without_labels_are_treated_as_the_loss_says(pair: Pair) -> None:
+    network, loss = pair.make_network(), pair.make_loss()
+    output = network({"x": inputs()})
+    loss_B = loss(output, torch.zeros(ROWS, LABELS))
     loss_B.sum().backward()
     moved = any(parameter.grad.any() for parameter in network.parameters() if parameter.grad is not None)
-    assert moved is not loss.ignores_empty_rows
-    assert bool(loss_B.any()) is not loss.ignores_empty_rows
+    # A choice of one label cannot explain a row without labels, whatever the loss.
+    ignored = loss.ignores_empty_rows or isinstance(output, SingleChoice)
+    assert moved is not ignored
+    assert bool(loss_B.any()) is not ignored
 
 
 @PAIRS
 def test_order_of_the_labels_does_not_matter(pair: Pair) -> None:
-    # Statistics differ per label only where a loss asks for them; the shipped losses weigh labels alike.
     network, loss = randomise(pair.make_network()), pair.make_loss()
     order_L = torch.tensor([3, 1, 4, 0, 2])
+    # A loss may weigh labels by their frequency, so the statistics are permuted too.
+    labels = LabelStatistics.from_targets(pair.y_BL[:, order_L])
+    permuted_loss: Loss = build("loss", pair.loss, labels=labels)
     output = network({"x": inputs()})
-    permuted = output.map_tensors(lambda t: t[:, order_L] if t.ndim == 2 else t)
-    torch.testing.assert_close(loss(permuted, pair.y_BL[:, order_L]), loss(output, pair.y_BL))
+    permuted = output.map_tensors(lambda t: t[:, order_L] if t.shape[1:] == (LABELS,) else t)
+    torch.testing.assert_close(permuted_loss(permuted, pair.y_BL[:, order_L]), loss(output, pair.y_BL))
 
 
 def linked_tensors(output: LabelOutput) -> list[Tensor]:

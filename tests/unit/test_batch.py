@@ -14,6 +14,9 @@ def test_statistics_count_the_labels_by_hand() -> None:
     assert labels.positives_L.dtype == torch.float64
     assert labels.rows == 4
     assert labels.n_labels == 3
+    assert labels.count_histogram_K.tolist() == [1, 1, 2]
+    assert labels.count_histogram_K.dtype == torch.float64
+    assert labels.max_count == 2
     assert labels.mean_count == pytest.approx(5 / 4)
 
 
@@ -32,8 +35,15 @@ def test_single_label_needs_exactly_one_in_every_row(y: list[list[int]], single:
 
 def test_counts_beyond_float32_are_exact() -> None:
     # float32 cannot hold 2^24 + 1: a sum in float32 would stop counting there.
-    y_NL = torch.ones(2**24 + 1, 1)
-    assert LabelStatistics.from_targets(y_NL).positives_L.item() == 2**24 + 1
+    labels = LabelStatistics.from_targets(torch.ones(2**24 + 1, 1))
+    assert labels.positives_L.item() == 2**24 + 1
+    assert labels.count_histogram_K.tolist() == [0, 2**24 + 1]
+
+
+def test_rows_without_labels_are_counted() -> None:
+    labels = LabelStatistics.from_targets(torch.zeros(4, 3))
+    assert labels.count_histogram_K.tolist() == [4]
+    assert labels.max_count == 0
 
 
 def test_values_are_frozen() -> None:

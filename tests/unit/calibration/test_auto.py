@@ -7,7 +7,8 @@ import yaml
 
 from mlc.calibration.auto import default_for
 from mlc.outputs.base import LabelOutput
-from mlc.outputs.counts import PointCount
+from mlc.outputs.conditional_bernoulli import ConditionalBernoulli
+from mlc.outputs.counts import CategoricalCount, PointCount
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
@@ -23,6 +24,7 @@ Z = torch.zeros(1, 3)
     [
         (IndependentLabels(Z), "temperature"),
         (SingleChoice(Z), "temperature"),
+        (ConditionalBernoulli(Z, CategoricalCount(Z)), "platt"),
         (LabelShares(Z), "platt"),
         (FactorisedCount(Z, PointCount(Z[:, 0] + 1)), "platt"),
         (ScoresOnly(Z, Z), "platt"),

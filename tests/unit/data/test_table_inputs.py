@@ -120,10 +120,17 @@ def test_csv_that_is_not_utf8(tmp_path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("text", ["", "size,note\n1,2\n"])
-def test_missing_columns_are_named(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["", "1,2,3\n", "size;colour;word\n1;green;0\n"])
+def test_a_first_line_that_is_no_header_asks_for_one(text: str, tmp_path: Path) -> None:
     path = tmp_path / "new.csv"
     path.write_text(text)
+    with pytest.raises(UserError, match=r"line 1 names none of the 3 features .* separated by commas"):
+        read(path)
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("size,note\n1,2\n")
     with pytest.raises(UserError, match=r"lacks \d of the 3 features of the model \(.*colour, word\)"):
         read(path)
 

@@ -8,7 +8,8 @@ import yaml
 from mlc.decisions.auto import default_for
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
-from mlc.outputs.counts import PointCount
+from mlc.outputs.conditional_bernoulli import ConditionalBernoulli
+from mlc.outputs.counts import CategoricalCount, PointCount
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
@@ -24,6 +25,7 @@ Z = torch.zeros(1, 3)
     ("model", "name"),
     [
         (IndependentLabels(Z), "fixed"),
+        (ConditionalBernoulli(Z, CategoricalCount(Z)), "fixed"),
         (SingleChoice(Z), "most_probable"),
         (FactorisedCount(Z, PointCount(Z[:, 0] + 1)), "by_count"),
         (LabelShares(Z), "global_threshold"),

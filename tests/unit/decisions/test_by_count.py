@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,7 @@ from mlc.decisions.by_count import ByCount
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
-from mlc.outputs.counts import PointCount, PoissonCount
+from mlc.outputs.counts import CategoricalCount, PointCount, PoissonCount
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
@@ -32,7 +33,7 @@ from mlc.outputs.single_choice import SingleChoice
 )
 def test_counts_are_rounded_half_up_and_kept_in_range(count: float, n: int) -> None:
     output = FactorisedCount(torch.tensor([[1.0, 4, 3, 2]]), PointCount(torch.tensor([count])))
-    rule = ByCount(n_labels=4)
+    rule = ByCount(n_labels=4, count="mean")
     rule.check(output)
     rule.fit(output, torch.ones(1, 4))
     best_first = [1, 2, 3, 0]
@@ -44,20 +45,22 @@ def test_every_example_has_its_own_count() -> None:
     output = FactorisedCount(
         torch.tensor([[0.0, 1, 2]]).repeat(3, 1), PoissonCount(torch.tensor([1.0, 3, 2]).log())
     )
-    assert ByCount(n_labels=3)(output).sum(1).tolist() == [1, 3, 2]
+    assert ByCount(n_labels=3, count="mean")(output).sum(1).tolist() == [1, 3, 2]
 
 
 def test_count_and_ranking_are_the_models_own_under_calibration() -> None:
     model = FactorisedCount(torch.tensor([[3.0, 2, 1]]), PointCount(torch.tensor([2.0])))
     output = CalibratedLabels(torch.tensor([[-5.0, -4, -3]]), model)
-    rule = ByCount(n_labels=3)
+    rule = ByCount(n_labels=3, count="mean")
     rule.check(output)
     assert rule(output).tolist() == [[True, True, False]]
 
 
 def test_models_of_sets_count_as_well() -> None:
-    assert ByCount(n_labels=3)(SingleChoice(torch.tensor([[0.0, 2, 1]]))).tolist() == [[False, True, False]]
-    assert ByCount(n_labels=3)(IndependentLabels(torch.tensor([[0.4, 0.3, -0.1]]))).sum() == 2
+    assert ByCount(n_labels=3, count="mean")(SingleChoice(torch.tensor([[0.0, 2, 1]]))).tolist() == [
+        [False, True, False]
+    ]
+    assert ByCount(n_labels=3, count="mean")(IndependentLabels(torch.tensor([[0.4, 0.3, -0.1]]))).sum() == 2
 
 
 @pytest.mark.parametrize(
@@ -71,4 +74,29 @@ def test_models_of_sets_count_as_well() -> None:
 def test_models_that_do_not_count_are_refused(output: LabelOutput) -> None:
     name = type(output.model).__name__
     with pytest.raises(UserError, match=f"{name} has none.*head=factorised.*global_threshold.*top_k"):
-        ByCount(n_labels=3).check(output)
+        ByCount(n_labels=3, count="mean").check(output)
+
+
+def test_mode_takes_the_most_probable_count() -> None:
+    pmf_BK = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.6, 0.0, 0.0, 0.4], [0.2, 0.4, 0.4, 0.0]])
+    output = FactorisedCount(torch.tensor([[1.0, 3, 2]]).repeat(3, 1), CategoricalCount(pmf_BK.log()))
+    rule = ByCount(n_labels=3, count="mode")
+    rule.check(output)
+    assert rule(output).tolist() == [[True] * 3, [False] * 3, [False, True, False]]
+    assert ByCount(n_labels=3, count="mean")(output).sum(1).tolist() == [2, 1, 1]
+
+
+def test_mode_of_independent_labels_is_that_of_their_poisson_binomial() -> None:
+    p_BL = torch.tensor([[0.45, 0.4, 0.4], [0.9, 0.8, 0.3]])
+    for row, p_L in enumerate(p_BL.tolist()):
+        pmf = [0.0] * 4
+        for labels in itertools.product([0, 1], repeat=3):
+            pmf[sum(labels)] += math.prod(p if y else 1 - p for p, y in zip(p_L, labels, strict=True))
+        decided_BL = ByCount(n_labels=3, count="mode")(IndependentLabels(p_BL.logit()))
+        assert decided_BL[row].sum() == pmf.index(max(pmf))
+
+
+def test_mode_of_a_count_without_distribution_is_refused() -> None:
+    output = FactorisedCount(torch.zeros(1, 3), PointCount(torch.ones(1)))
+    with pytest.raises(UserError, match=r"count=mode .*count=mean or head=factorised_poisson"):
+        ByCount(n_labels=3, count="mode").check(output)

@@ -4,8 +4,7 @@ import torch
 from sklearn.metrics import f1_score, precision_recall_curve
 from torch import Tensor
 
-from mlc.decisions import thresholds
-from mlc.decisions.thresholds import GlobalThreshold, PerLabelThreshold, best_f1_thresholds
+from mlc.decisions.thresholds import GlobalThreshold, PerLabelThreshold
 from mlc.outputs.calibrated import CalibratedLabels
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
@@ -90,32 +89,6 @@ def test_per_label_thresholds_reach_the_best_f1_of_each_label(kind: str) -> None
         assert reached == pytest.approx(best_f1_of_curve(scores, y), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("scores", "y", "expected"),
-    [
-        ([0.1, 0.4, 0.8], [0, 0, 1], 0.6),
-        ([0.8, 0.1, 0.4], [1, 0, 1], 0.25),
-        ([0.5, 0.5, 0.25], [1, 0, 0], 0.375),  # no cut inside the tie
-        ([0.2, 0.4, 0.6, 0.8], [0, 1, 0, 1], 0.3),
-        ([0.9, 0.8, 0.7, 0.6], [1, 0, 0, 1], 0.85),  # cuts after 1 and after 4 both give 2/3: the higher wins
-    ],
-)
-def test_thresholds_by_hand(scores: list[float], y: list[float], expected: float) -> None:
-    threshold_L = best_f1_thresholds(torch.tensor(scores)[:, None], torch.tensor(y).float()[:, None])
-    assert threshold_L.tolist() == pytest.approx([expected], abs=1e-7)
-
-
-def test_where_everything_is_best_the_threshold_is_just_below_the_lowest_score() -> None:
-    scores_NL = torch.tensor([[0.5, 0.0], [0.7, 0.3]])
-    threshold_L = best_f1_thresholds(scores_NL, torch.ones(2, 2))
-    assert (scores_NL > threshold_L).all()
-    assert threshold_L.tolist() == [
-        float(np.nextafter(np.float32(0.5), np.float32(0))),
-        pytest.approx(0, abs=1e-44),
-    ]
-    assert torch.isfinite(threshold_L).all()
-
-
 def test_labels_without_positives_are_decided_only_above_all_seen_scores() -> None:
     scores_NL, y_NL = sample("probabilities", n_labels=3)
     y_NL[:, 1] = 0
@@ -132,16 +105,6 @@ def test_validation_data_without_any_positive_decides_nothing() -> None:
     rule = GlobalThreshold(n_labels=6)
     rule.fit(scores_only(scores_NL), torch.zeros_like(scores_NL))
     assert not rule(scores_only(scores_NL)).any()
-
-
-def test_blocks_of_labels_give_the_same_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
-    scores_NL, y_NL = sample("tied")
-    rule = PerLabelThreshold(n_labels=6)
-    rule.fit(scores_only(scores_NL), y_NL)
-    whole_L = rule.thresholds().clone()
-    monkeypatch.setattr(thresholds, "_BLOCK_CELLS", 160)
-    rule.fit(scores_only(scores_NL), y_NL)
-    assert torch.equal(rule.thresholds(), whole_L)
 
 
 @pytest.mark.parametrize("make", [GlobalThreshold, PerLabelThreshold])

@@ -9,7 +9,8 @@ import yaml
 from mlc.batch import LabelStatistics
 from tests.contract.grid import CONFIGS, read
 
-GROUPS = "dataset backbone head loss decision calibration optimizer schedule trainer".split()
+GROUPS = ["dataset", "backbone", "head", "loss", "decision", "calibration"]
+GROUPS += ["optimizer", "schedule", "trainer"]
 
 
 def node(group: str, name: str) -> dict[str, Any]:
@@ -46,6 +47,9 @@ def config(seed: int = 0, **chosen: str) -> dict[str, Any]:
 
 
 def labels(single_label: bool = False) -> LabelStatistics:
-    """Statistics of ten training rows with five labels."""
-    positives = [2.0, 2, 2, 2, 2] if single_label else [1.0, 2, 5, 0, 9]
-    return LabelStatistics(torch.tensor(positives).double(), rows=10, single_label=single_label)
+    """Statistics of ten training rows with five labels; some have none and the last is in no row."""
+    if single_label:
+        return LabelStatistics.from_targets(torch.eye(5).repeat(2, 1))
+    y_NL = (torch.rand(10, 5, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+    y_NL[0], y_NL[:, 4] = 0, 0
+    return LabelStatistics.from_targets(y_NL)

@@ -184,8 +184,7 @@ def test_a_config_that_is_none(tmp_path: Path, content: bytes) -> None:
 
 def test_a_strangers_config_runs_no_code(tmp_path: Path) -> None:
     mark = tmp_path / "owned"
-    tag = f"seed: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{mark}']]\n"
-    RunFiles(tmp_path).config.write_text(tag)
+    RunFiles(tmp_path).config.write_text(f"seed: !!python/object/apply:os.mkdir ['{mark}']\n")
     with pytest.raises(UserError, match="cannot be read as YAML"):
         read_run_config(tmp_path)
     content = config() | {"head": {"_target_": "pathlib.Path.touch", "self": str(mark)}}

@@ -18,7 +18,17 @@ from mlc.experiment.command_line import (
 )
 
 PARSER = OverridesParser.create()
-PIECES = [*"aZ0äß 日,=#[](){}:*~+|<>!?.;&%@^`\"'\\/$-_\t", "${", "\\${", "\\'", "\\\\", "null", "1e-3", "true", "a,b"]
+PIECES = [
+    *"aZ0äß 日,=#[](){}:*~+|<>!?.;&%@^`\"'\\/$-_\t",
+    "${",
+    "\\${",
+    "\\'",
+    "\\\\",
+    "null",
+    "1e-3",
+    "true",
+    "a,b",
+]
 TEXTS = st.one_of(
     st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join),
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1),
@@ -45,7 +55,7 @@ def as_hydra_reads(word: str) -> object:
 @example(" leading and trailing ")
 @example("null")
 @example("'")
-@example("\"quoted\"")
+@example('"quoted"')
 @settings(max_examples=300, deadline=None)
 def test_a_verbatim_value_comes_through_as_it_was_typed(text: str) -> None:
     (word,) = quote_verbatim([f"dataset.path={text}"])
@@ -61,7 +71,8 @@ def test_every_verbatim_key_is_quoted_also_when_added(key: str, plus: str) -> No
 
 
 @pytest.mark.parametrize(
-    "word", ["head=a,b", "optimizer.lr=1e-3", "-m", "--cfg", "job", "seed=range(3)", "dataset.path", "run=", ""]
+    "word",
+    ["head=a,b", "optimizer.lr=1e-3", "-m", "--cfg", "job", "seed=range(3)", "dataset.path", "run=", ""],
 )
 def test_other_words_are_left_to_hydra(word: str) -> None:
     assert quote_verbatim([word]) == [word]

@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from mlc.errors import Fault, UserError
 from mlc.experiment.compose import compose_runs
-from mlc.experiment.recipe import read_recipe
+from mlc.experiment.recipe import read_recipe, shipped
 from tests.contract.grid import names
 from tests.unit.experiment.shipped import choices, config
 
@@ -49,7 +49,7 @@ def composed(*words: str) -> dict[str, Any]:
 def test_the_config_is_the_files_put_together() -> None:
     found = composed()
     assert found == config()
-    assert list(found)[0] == "choices"
+    assert next(iter(found)) == "choices"
     assert yaml.safe_load(yaml.safe_dump(found)) == found, "plain values only"
 
 
@@ -81,6 +81,13 @@ def test_hand_check_of_what_is_brought() -> None:
     assert both["backbone"]["_target_"] == "mlc.backbones.linear.Linear"
     assert both["choices"]["loss"] == "factorised_product"
     assert both["choices"]["backbone"] == "linear"
+
+
+@pytest.mark.parametrize("name", shipped("experiment"))
+def test_every_experiment_is_a_recipe(name: str) -> None:
+    found = composed(f"experiment={name}", "seed=5")
+    assert found["choices"]["experiment"] == name
+    assert read_recipe(found).seed == 5
 
 
 def test_every_line_can_be_changed() -> None:
@@ -129,7 +136,7 @@ def test_a_sweep_starts_one_run_for_each_combination() -> None:
 
 def test_a_sweep_goes_on_after_a_failing_run(capsys: pytest.CaptureFixture[str]) -> None:
     starts = Starts({1: UserError("this run is wrong")})
-    with pytest.raises(UserError, match="^this run is wrong$"):
+    with pytest.raises(UserError, match=r"^1 of the sweep's runs failed"):
         compose_runs(["-m", "seed=1,2,3"], starts)
     assert [c["seed"] for c in starts.configs] == [1, 2, 3]
     assert "error: run 1 (seed=2): this run is wrong\n" in capsys.readouterr().err
@@ -137,7 +144,7 @@ def test_a_sweep_goes_on_after_a_failing_run(capsys: pytest.CaptureFixture[str])
 
 def test_a_sweep_counts_its_failures(capsys: pytest.CaptureFixture[str]) -> None:
     starts = Starts({0: UserError("first"), 2: UserError("third")})
-    with pytest.raises(UserError, match="^2 runs of the sweep failed"):
+    with pytest.raises(UserError, match=r"^2 of the sweep's runs failed"):
         compose_runs(["-m", "seed=1,2,3"], starts)
     said = capsys.readouterr().err
     assert "first" in said
@@ -147,7 +154,7 @@ def test_a_sweep_counts_its_failures(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_a_sweep_with_more_than_mistakes_is_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
     starts = Starts({0: UserError("first"), 2: ZeroDivisionError("third")})
-    with pytest.raises(Fault, match="^2 runs of the sweep failed"):
+    with pytest.raises(Fault, match=r"^2 of the sweep's runs failed"):
         compose_runs(["-m", "seed=1,2,3"], starts)
     said = capsys.readouterr().err
     assert said.count("Traceback") == 1, "of the failure that nobody foresaw"

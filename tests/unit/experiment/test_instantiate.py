@@ -111,8 +111,17 @@ def test_a_strangers_module_is_not_even_imported(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "owned").exists()
 
 
+def test_the_module_of_the_class_counts_and_not_where_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger = type("Stranger", (SigmoidHead,), {"__module__": "stranger"})
+    monkeypatch.setattr("mlc.heads.sigmoid.Stranger", stranger, raising=False)
+    with pytest.raises(UserError, match="refused"):
+        build("head", node("head", "sigmoid") | {"_target_": "mlc.heads.sigmoid.Stranger"})
+
+
 @pytest.mark.parametrize("content", [{}, {"_target_": None}, {"_target_": 3}, {"_target_": ["os.system"]}])
-@pytest.mark.parametrize("wrap", [lambda content: content, lambda content: "sigmoid", lambda content: [content]])
+@pytest.mark.parametrize(
+    "wrap", [lambda content: content, lambda content: "sigmoid", lambda content: [content]]
+)
 def test_a_node_without_a_target_says_how_to_choose(content: Any, wrap: Any) -> None:
     with pytest.raises(UserError, match=r"head has no _target_: .*head=<name>"):
         build("head", wrap(content))
@@ -165,7 +174,7 @@ WRONG_VALUES = [
     ("backbone", "mlp", "norm", "group", "'none', 'batch' or 'layer'"),
     ("head", "sigmoid", "prior_bias", "yes", "valid boolean"),
     ("head", "sigmoid", "prior_bias", 1, "valid boolean"),
-    ("head", "factorised", "count", "binomial", "'linear' or 'poisson'"),
+    ("head", "softmax", "reading", "shares", "'auto', 'single_choice' or 'label_shares'"),
     ("loss", "binary_cross_entropy", "positive_weight", "balancd", "'balanced'"),
     ("loss", "binary_cross_entropy", "positive_weight", "balancd", "valid number"),
     ("loss", "binary_cross_entropy", "positive_weight", 0.0, "greater than 0"),
@@ -229,7 +238,9 @@ def test_what_comes_at_run_time_is_no_option(key: str) -> None:
 
 
 def test_a_class_without_options_says_so() -> None:
-    with pytest.raises(UserError, match="decision.threshold is no option of GlobalThreshold; it has no options"):
+    with pytest.raises(
+        UserError, match=r"decision\.threshold is no option of GlobalThreshold; it has no options"
+    ):
         build("decision", node("decision", "global_threshold") | {"threshold": 0.5})
 
 

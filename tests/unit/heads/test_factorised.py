@@ -1,20 +1,27 @@
-from typing import Literal
+from typing import get_args
 
 import pytest
 import torch
 
 from mlc.batch import LabelStatistics
+from mlc.heads.counts import CountKind
 from mlc.heads.factorised import FactorisedHead
-from mlc.outputs.counts import PointCount, PoissonCount
+from mlc.outputs.counts import CategoricalCount, NegativeBinomialCount, PointCount, PoissonCount
 from mlc.outputs.factorised import FactorisedCount
 
 FLOOR = 0.01
-LABELS = LabelStatistics(torch.tensor([10.0, 25.0, 0.0]).double(), rows=10, single_label=False)
+LABELS = LabelStatistics(
+    torch.tensor([10.0, 25.0, 0.0]).double(),
+    rows=10,
+    single_label=False,
+    count_histogram_K=torch.tensor([0.0, 1, 3, 4, 0, 2]).double(),
+)
+EMPTY = LabelStatistics.from_targets(torch.zeros(10, 3))
 BOTH = pytest.mark.parametrize("count", ["linear", "poisson"])
-Count = Literal["linear", "poisson"]
+EVERY_COUNT = pytest.mark.parametrize("count", get_args(CountKind))
 
 
-def head(count: Count, labels: LabelStatistics = LABELS, prior_bias: bool = True) -> FactorisedHead:
+def head(count: CountKind, labels: LabelStatistics = LABELS, prior_bias: bool = True) -> FactorisedHead:
     torch.manual_seed(0)
     return FactorisedHead(in_features=2, labels=labels, count=count, count_floor=FLOOR, prior_bias=prior_bias)
 
@@ -31,7 +38,7 @@ def squared_count_error(model: FactorisedHead, features_BD: torch.Tensor, n: flo
 
 
 @BOTH
-def test_starts_at_the_mean_count_and_the_training_shares(count: Count) -> None:
+def test_starts_at_the_mean_count_and_the_training_shares(count: CountKind) -> None:
     output = head(count)(torch.zeros(1, 2))
     assert isinstance(output, FactorisedCount)
     assert output.expected_count().tolist() == pytest.approx([3.5], rel=1e-6)
@@ -40,7 +47,7 @@ def test_starts_at_the_mean_count_and_the_training_shares(count: Count) -> None:
 
 
 @BOTH
-def test_count_has_gradient_at_the_start(count: Count) -> None:
+def test_count_has_gradient_at_the_start(count: CountKind) -> None:
     model = head(count)
     squared_count_error(model, torch.tensor([[0.1, -0.2]]), n=1.0).backward()
     assert model.count.bias.grad is not None
@@ -81,9 +88,8 @@ def test_poisson_count_is_log_linear_and_has_gradient_everywhere() -> None:
 
 
 @BOTH
-def test_no_labels_in_training_starts_at_the_floor_with_gradient(count: Count) -> None:
-    empty = LabelStatistics(torch.zeros(3).double(), rows=10, single_label=False)
-    model = head(count, empty)
+def test_no_labels_in_training_starts_at_the_floor_with_gradient(count: CountKind) -> None:
+    model = head(count, EMPTY)
     features_BD = torch.zeros(1, 2)
     assert model(features_BD).expected_count().tolist() == pytest.approx([FLOOR], rel=1e-6)
     squared_count_error(model, features_BD, n=1.0).backward()
@@ -92,7 +98,7 @@ def test_no_labels_in_training_starts_at_the_floor_with_gradient(count: Count) -
 
 
 @BOTH
-def test_without_prior_bias_the_count_still_starts_at_the_mean(count: Count) -> None:
+def test_without_prior_bias_the_count_still_starts_at_the_mean(count: CountKind) -> None:
     torch.manual_seed(0)
     plain = torch.nn.Linear(2, 3)
     model = head(count, prior_bias=False)
@@ -100,8 +106,29 @@ def test_without_prior_bias_the_count_still_starts_at_the_mean(count: Count) -> 
     assert model(torch.zeros(1, 2)).expected_count().tolist() == pytest.approx([3.5], rel=1e-6)
 
 
-@BOTH
-def test_counts_and_shares_are_each_rows_own(count: Count) -> None:
+@EVERY_COUNT
+def test_counts_and_shares_are_each_rows_own(count: CountKind) -> None:
     output = head(count)(torch.randn(5, 2))
     assert output.share_logits_BL.shape == (5, 3)
     assert output.expected_count().shape == (5,)
+
+
+@EVERY_COUNT
+def test_the_count_is_of_the_kind_asked_for_and_has_gradient(count: CountKind) -> None:
+    model = head(count)
+    output: FactorisedCount = model(torch.tensor([[0.3, -0.2]]))
+    kinds = (PointCount, PoissonCount, NegativeBinomialCount, CategoricalCount)
+    assert type(output.count) is dict(zip(get_args(CountKind), kinds, strict=True))[count]
+    output.expected_count().sum().backward()
+    assert model.count.bias.grad is not None
+    assert model.count.bias.grad.any()
+
+
+def test_a_categorical_count_goes_to_the_largest_in_training() -> None:
+    assert head("categorical").count.out_features == 6
+    assert head("categorical", EMPTY).count.out_features == 2
+
+
+@EVERY_COUNT
+def test_state_has_the_same_names_for_every_count(count: CountKind) -> None:
+    assert list(head(count).state_dict()) == ["shares.weight", "shares.bias", "count.weight", "count.bias"]

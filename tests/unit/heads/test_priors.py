@@ -2,13 +2,11 @@ import pytest
 import torch
 from scipy.special import logit, softmax
 
-from mlc.batch import LabelStatistics
 from mlc.heads.priors import log_odds_of_frequency, log_share_of_labels
+from tests.unit.label_statistics import labels_with
 
 POSITIVES = [0, 3, 10]
-LABELS = LabelStatistics(
-    positives_L=torch.tensor(POSITIVES, dtype=torch.float64), rows=10, single_label=False
-)
+LABELS = labels_with(POSITIVES, rows=10)
 
 
 def test_log_odds_by_hand() -> None:
@@ -28,7 +26,7 @@ def test_log_shares_are_centred() -> None:
 @pytest.mark.parametrize("prior", [log_odds_of_frequency, log_share_of_labels])
 @pytest.mark.parametrize("count", [0, 1_000_000])
 def test_labels_that_are_never_or_always_true_stay_finite(prior, count) -> None:  # type: ignore[no-untyped-def]
-    labels = LabelStatistics(torch.tensor([float(count), 1.0]).double(), rows=1_000_000, single_label=False)
+    labels = labels_with([count, 1.0], rows=1_000_000)
     bias_L = prior(labels)
     assert bias_L.dtype == torch.float32
     assert bias_L.isfinite().all()

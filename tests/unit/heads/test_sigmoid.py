@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from mlc.batch import LabelStatistics
 from mlc.heads.sigmoid import SigmoidHead
 from mlc.outputs.independent import IndependentLabels
+from tests.unit.label_statistics import labels_with
 
-LABELS = LabelStatistics(torch.tensor([1.0, 50.0, 98.0]).double(), rows=99, single_label=False)
+LABELS = labels_with([1.0, 50.0, 98.0], rows=99)
 
 
 def test_one_affine_logit_per_label() -> None:

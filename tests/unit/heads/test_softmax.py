@@ -1,14 +1,13 @@
 import pytest
 import torch
 
-from mlc.batch import LabelStatistics
 from mlc.heads.softmax import SoftmaxHead
 from mlc.outputs.shares import LabelShares
 from mlc.outputs.single_choice import SingleChoice
+from tests.unit.label_statistics import labels_with
 
-POSITIVES = torch.tensor([1.0, 4.0, 0.0]).double()
-ONE_EACH = LabelStatistics(POSITIVES, rows=5, single_label=True)
-SEVERAL = LabelStatistics(POSITIVES, rows=3, single_label=False)
+ONE_EACH = labels_with([1.0, 4.0, 0.0], rows=5, single_label=True)
+SEVERAL = labels_with([1.0, 4.0, 0.0], rows=3)
 
 
 @pytest.mark.parametrize(

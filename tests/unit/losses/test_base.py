@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from mlc.errors import UserError
-from mlc.losses.base import Loss, PairingError
+from mlc.losses.base import BatchLoss, Loss, PairingError
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.shares import LabelShares
@@ -49,3 +49,39 @@ def test_a_loss_without_link_cannot_be_built() -> None:
 
 def test_a_loss_keeps_empty_rows_unless_it_says_so() -> None:
     assert Loss.ignores_empty_rows is False
+
+
+class Total(BatchLoss):
+    accepts = (IndependentLabels,)
+
+    def of_batch(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        return (output.score_logits() * y_BL).sum()
+
+    def link(self, output: LabelOutput) -> LabelOutput:
+        return output
+
+
+def test_a_loss_of_single_examples_couples_nothing_and_warns_of_nothing() -> None:
+    assert Loss.couples_batch is False
+    assert Loss.warning is None
+    assert BatchLoss.couples_batch is True
+
+
+def test_a_batch_loss_repeats_its_number_so_that_the_mean_is_that_number() -> None:
+    z_BL = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], requires_grad=True)
+    loss_B = Total()(IndependentLabels(z_BL), torch.ones(3, 2))
+    assert loss_B.tolist() == [21, 21, 21]
+    loss_B.mean().backward()
+    assert z_BL.grad is not None
+    assert z_BL.grad.tolist() == [[1, 1], [1, 1], [1, 1]]
+
+
+def test_a_batch_loss_needs_of_batch() -> None:
+    class Unfinished(BatchLoss):
+        accepts = (IndependentLabels,)
+
+        def link(self, output: LabelOutput) -> LabelOutput:
+            return output
+
+    with pytest.raises(TypeError, match="of_batch"):
+        Unfinished()  # type: ignore[abstract]

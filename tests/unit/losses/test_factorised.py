@@ -8,15 +8,40 @@ from scipy.special import log_softmax, rel_entr, softmax
 from scipy.stats import poisson
 from torch import Tensor
 
+from mlc.batch import LabelStatistics
 from mlc.losses.base import PairingError
-from mlc.losses.factorised import FactorisedLoss, poisson_nll
-from mlc.outputs.counts import PointCount, PoissonCount
+from mlc.losses.factorised import FactorisedLoss
+from mlc.outputs.counts import CategoricalCount, NegativeBinomialCount, PointCount, PoissonCount
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
 from tests.unit.losses.expected import optimal_raw
 
-SQUARED = FactorisedLoss(count_loss="squared_error", share_weight=1.0, count_weight=1.0)
-POISSON = FactorisedLoss(count_loss="poisson_nll", share_weight=1.0, count_weight=1.0)
+CountLoss = Literal["squared_error", "poisson_nll", "negative_binomial_nll", "categorical_map"]
+# Ten training rows: 3 without labels, 1 with one, 4 with two, 2 with three.
+LABELS = LabelStatistics(
+    torch.tensor([7.0, 6.0, 2.0]).double(),
+    rows=10,
+    single_label=False,
+    count_histogram_K=torch.tensor([3.0, 1, 4, 2]).double(),
+)
+
+
+def factorised_loss(
+    count_loss: CountLoss, share: float = 1.0, count: float = 1.0, prior: float = 0.0
+) -> FactorisedLoss:
+    return FactorisedLoss(
+        labels=LABELS,
+        count_loss=count_loss,
+        share_weight=share,
+        count_weight=count,
+        count_prior_weight=prior,
+    )
+
+
+SQUARED = factorised_loss("squared_error")
+POISSON = factorised_loss("poisson_nll")
+NEGATIVE_BINOMIAL = factorised_loss("negative_binomial_nll")
+CATEGORICAL = factorised_loss("categorical_map")
 
 SETS_SL = torch.tensor([[0, 0, 0], [1, 0, 0], [1, 1, 0], [1, 1, 1]], dtype=torch.float64)
 CHANCE_S = torch.tensor([0.3, 0.1, 0.4, 0.2], dtype=torch.float64)
@@ -31,6 +56,15 @@ def point(raw: Tensor) -> FactorisedCount:
 
 def rate(raw: Tensor) -> FactorisedCount:
     return FactorisedCount(raw[:, :-1], PoissonCount(raw[:, -1]))
+
+
+def mean_and_size(raw: Tensor) -> FactorisedCount:
+    return FactorisedCount(raw[:, :-2], NegativeBinomialCount(raw[:, -2], raw[:, -1]))
+
+
+def chances(raw: Tensor) -> FactorisedCount:
+    """Shares of three labels, and the logits of 0 to 3 labels."""
+    return FactorisedCount(raw[:, :3], CategoricalCount(raw[:, 3:]))
 
 
 @pytest.fixture
@@ -56,7 +90,7 @@ def test_squared_error_equals_the_written_out_formula(
     share: float, count: float, rows: tuple[np.ndarray, np.ndarray]
 ) -> None:
     raw, y = rows
-    loss = FactorisedLoss(count_loss="squared_error", share_weight=share, count_weight=count)
+    loss = factorised_loss("squared_error", share, count)
     expected = share * kl(raw, y) + count * (raw[:, -1] - y.sum(1)) ** 2
     np.testing.assert_allclose(loss(point(torch.from_numpy(raw)), torch.from_numpy(y)), expected, atol=1e-12)
 
@@ -73,13 +107,6 @@ def test_squared_error_of_a_poisson_count_compares_its_mean() -> None:
     raw = torch.tensor([[0.0, 0.0, math.log(3.0)]])
     # Even shares of two true labels: no KL; (3 - 2)² is left.
     assert SQUARED(rate(raw), torch.ones(1, 2)).tolist() == pytest.approx([1.0])
-
-
-def test_poisson_nll_keeps_its_constant() -> None:
-    n_B = torch.tensor([0.0, 1.0, 4.0, 20.0], dtype=torch.float64)
-    log_rate_B = torch.tensor([0.5, -2.0, 1.0, 3.0], dtype=torch.float64)
-    expected = -poisson(log_rate_B.exp().numpy()).logpmf(n_B.numpy())
-    np.testing.assert_allclose(poisson_nll(log_rate_B, n_B), expected, rtol=1e-12)
 
 
 def test_the_kl_is_zero_at_even_shares_of_the_true_labels() -> None:
@@ -126,13 +153,11 @@ def test_extreme_raw_tensors_stay_finite(loss, build) -> None:  # type: ignore[n
 
 
 @pytest.mark.parametrize("count_loss", ["squared_error", "poisson_nll"])
-def test_weights_scale_their_own_term(count_loss: Literal["squared_error", "poisson_nll"]) -> None:
+def test_weights_scale_their_own_term(count_loss: CountLoss) -> None:
     raw, y = torch.randn(5, 4, dtype=torch.float64), torch.ones(5, 3, dtype=torch.float64)
 
     def value(share: float, count: float) -> Tensor:
-        result: Tensor = FactorisedLoss(count_loss=count_loss, share_weight=share, count_weight=count)(
-            rate(raw), y
-        )
+        result: Tensor = factorised_loss(count_loss, share, count)(rate(raw), y)
         return result
 
     torch.testing.assert_close(value(2.0, 3.0), 2 * value(1.0, 0.0) + 3 * value(0.0, 1.0))
@@ -151,3 +176,69 @@ def test_poisson_likelihood_refuses_a_point_count() -> None:
 def test_independent_labels_are_refused() -> None:
     with pytest.raises(PairingError, match="IndependentLabels"):
         POISSON.check(IndependentLabels(torch.zeros(1, 2)))
+
+
+RICHER = pytest.mark.parametrize(
+    ("loss", "build", "size"),
+    [
+        (NEGATIVE_BINOMIAL, mean_and_size, 5),
+        (CATEGORICAL, chances, 7),
+        (factorised_loss("categorical_map", prior=0.5), chances, 7),
+    ],
+)
+
+
+@RICHER
+def test_gradient_of_richer_counts_by_finite_differences(loss, build, size) -> None:  # type: ignore[no-untyped-def]
+    raw = torch.randn(4, size, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda r: loss(build(r), SETS_SL), raw)
+
+
+@RICHER
+def test_extreme_raw_tensors_of_richer_counts_stay_finite(loss, build, size) -> None:  # type: ignore[no-untyped-def]
+    for value in (-1e4, -60.0, 60.0):
+        raw = torch.full((4, size), -value)
+        raw[:, 3] = value
+        raw[:, -1] = -60
+        raw.requires_grad_()
+        loss_B = loss(build(raw), SETS_SL.float())
+        loss_B.sum().backward()
+        assert raw.grad is not None
+        assert loss_B.isfinite().all() or value == 60  # exp(60) labels are expected, and so is the loss
+        assert raw.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("prior", [0.0, 0.5])
+def test_optimum_of_a_categorical_count_is_its_chance_drawn_to_the_training_counts(prior: float) -> None:
+    loss = factorised_loss("categorical_map", prior=prior)
+    raw = optimal_raw(loss, chances, 7, SETS_SL, CHANCE_S)
+    linked = loss.link(chances(raw[None]))
+    assert isinstance(linked, FactorisedCount)
+    # Sets of 0, 1, 2 and 3 labels; the prior is worth `prior` rows of the training histogram.
+    expected = (CHANCE_S + prior * torch.tensor([0.3, 0.1, 0.4, 0.2])) / (1 + prior)
+    assert linked.cardinality()[0].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    assert linked.log_shares().exp()[0].tolist() == pytest.approx(MEAN_SHARES, abs=1e-6)
+
+
+def test_optimum_of_a_negative_binomial_count_is_the_mean_count() -> None:
+    # Counts that vary more than Poisson's, so that the size has an optimum: 0 or 3 labels.
+    sets_SL, chance_S = SETS_SL[[0, 3]], torch.tensor([0.6, 0.4]).double()
+    raw = optimal_raw(NEGATIVE_BINOMIAL, mean_and_size, 5, sets_SL, chance_S)
+    assert mean_and_size(raw[None]).expected_count().item() == pytest.approx(1.2, abs=1e-5)
+    assert 0 < math.exp(raw[-1].item()) < 10
+
+
+@pytest.mark.parametrize(
+    ("loss", "wrong"),
+    [
+        (SQUARED, mean_and_size),
+        (SQUARED, chances),
+        (POISSON, chances),
+        (CATEGORICAL, rate),
+        (NEGATIVE_BINOMIAL, rate),
+    ],
+)
+def test_a_count_loss_refuses_other_counts_by_name(loss, wrong) -> None:  # type: ignore[no-untyped-def]
+    output = wrong(torch.zeros(1, 7))
+    with pytest.raises(PairingError, match=f"{loss.count_loss} trains .*gives {type(output.count).__name__}"):
+        loss.check(output)

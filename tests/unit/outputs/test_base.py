@@ -8,7 +8,8 @@ from torch.utils import _pytree
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput, NotDefinedError, concatenate
 from mlc.outputs.calibrated import CalibratedLabels
-from mlc.outputs.counts import CountModel, PointCount, PoissonCount
+from mlc.outputs.conditional_bernoulli import ConditionalBernoulli
+from mlc.outputs.counts import CategoricalCount, CountModel, NegativeBinomialCount, PointCount, PoissonCount
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
@@ -21,10 +22,16 @@ MAKERS = {
     "shares": LabelShares,
     "point count": lambda z: FactorisedCount(z, PointCount(z.exp().sum(1))),
     "poisson count": lambda z: FactorisedCount(z, PoissonCount(z.mean(1))),
+    "negative binomial count": lambda z: FactorisedCount(z, NegativeBinomialCount(z.mean(1), z.amax(1))),
+    "categorical count": lambda z: FactorisedCount(z, CategoricalCount(z[:, :3])),
+    "conditional bernoulli": lambda z: ConditionalBernoulli(z, CategoricalCount(z[:, :3])),
     "scores only": lambda z: ScoresOnly(z, z.exp()),
     "calibrated": lambda z: CalibratedLabels(2 * z - 1, FactorisedCount(z, PoissonCount(z.mean(1)))),
 }
-N_TENSORS = {"scores only": 2, "point count": 2, "poisson count": 2, "calibrated": 3}
+N_TENSORS = {
+    **{"scores only": 2, "point count": 2, "poisson count": 2, "calibrated": 3, "negative binomial count": 3},
+    **{"categorical count": 2, "conditional bernoulli": 2},
+}
 
 
 @pytest.fixture(params=list(MAKERS))

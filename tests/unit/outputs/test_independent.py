@@ -7,6 +7,7 @@ from scipy.stats import poisson_binom
 from torch import Tensor
 
 from mlc.outputs.independent import IndependentLabels, poisson_binomial
+from tests.unit.outputs.label_sets import enumerate_sets
 
 
 def all_sets(n_labels: int) -> Tensor:
@@ -91,3 +92,26 @@ def test_gradients_of_the_likelihood_are_finite_at_extreme_logits() -> None:
 def test_cardinality_can_be_differentiated() -> None:
     logits_BL = random_output(4).logits_BL.requires_grad_()
     assert torch.autograd.gradcheck(lambda z: IndependentLabels(z).cardinality(), logits_BL)
+
+
+@pytest.mark.parametrize("n_labels", [1, 2, 5, 8])
+def test_marginals_by_count_agree_with_the_sum_over_all_sets(n_labels: int) -> None:
+    output = random_output(n_labels)
+    exact = enumerate_sets(output)
+    torch.testing.assert_close(output.marginals_by_count(), exact.marginals_by_count_BLK)
+
+
+def test_marginals_by_count_sum_to_marginals_and_counts_for_many_labels() -> None:
+    logits_BL = torch.cat((torch.linspace(-60, 60, 900), torch.full((100,), 90.0)))[None]
+    output = IndependentLabels(logits_BL)
+    joint_BLK = output.marginals_by_count()
+    assert joint_BLK.shape == (1, 1000, 1001)
+    assert (joint_BLK >= 0).all()
+    torch.testing.assert_close(joint_BLK.sum(2), output.marginals(), rtol=1e-4, atol=0)
+    expected_BK = output.cardinality() * torch.arange(1001)
+    torch.testing.assert_close(joint_BLK.sum(1), expected_BK, rtol=1e-4, atol=1e-4)
+
+
+def test_marginals_by_count_of_certain_labels_are_exact() -> None:
+    joint_LK = IndependentLabels(torch.tensor([[1e4, -1e4, 0.0]])).marginals_by_count()[0]
+    assert joint_LK.tolist() == [[0, 0.5, 0.5, 0], [0, 0, 0, 0], [0, 0, 0.5, 0]]

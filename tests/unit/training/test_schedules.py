@@ -18,7 +18,9 @@ MAKERS: dict[str, Callable[[float], Schedule]] = {
 EVERY = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
-def torch_factors(make: Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler], epochs: int) -> list[float]:
+def torch_factors(
+    make: Callable[[torch.optim.Optimizer], lr_scheduler.LRScheduler], epochs: int
+) -> list[float]:
     """The factors of one of torch's schedulers, at whole epochs."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = make(optimizer)
@@ -54,7 +56,9 @@ def test_step_equals_torch(every: int, gamma: float) -> None:
 def test_plateau_equals_torch(patience: int) -> None:
     # torch cuts after more than its patience of bad epochs, this one after as many.
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience - 1, threshold=0.0, eps=0.0)
+    theirs = lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.5, patience=patience - 1, threshold=0.0, eps=0.0
+    )
     ours, best = Plateau(warmup_epochs=0.0, patience=patience, gamma=0.5), math.inf
     generator = torch.Generator().manual_seed(patience)
     for epoch in range(60):

@@ -119,9 +119,7 @@ def test_what_is_no_device_is_refused(wanted: str) -> None:
         choose_device(wanted)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "count"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1), ("cuda:7", 2)]
-)
+@pytest.mark.parametrize(("wanted", "count"), [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1), ("cuda:7", 2)])
 def test_a_device_that_is_not_there_is_refused(
     wanted: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,180 @@
+"""A training run from the command line to the files it leaves."""
+
+import math
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.integration.doors import Doors, config, digits, results, shipped, table
+from tests.integration.tiny_mulan import LABELS, TEST_ROWS, TRAIN_ROWS, mulan
+
+METRICS = {
+    *("rows", "loss", "nll", "map", "lrap", "ranking_loss", "coverage_error", "one_error", "log_loss"),
+    *("micro_f1", "macro_f1", "samples_f1", "micro_precision", "macro_precision"),
+    *("micro_recall", "macro_recall", "subset_accuracy", "hamming_loss", "count_mae", "empty_fraction"),
+    *(f"{name}_at_{k}" for name in ("precision", "ndcg") for k in (1, 3, 5)),
+    *("brier", "classwise_ece", "brier_uncalibrated", "classwise_ece_uncalibrated"),
+    "null_reasons",
+}
+# Before and after calibration, and defined for every head.
+ALWAYS = ("log_loss", "brier", "classwise_ece", "brier_uncalibrated", "classwise_ece_uncalibrated")
+_BEFORE_AFTER = ("_uncalibrated", "")
+# head: (loss, decision, calibration) that it takes where nothing else is said, on several labels per row
+DEFAULTS = {
+    "sigmoid": ("binary_cross_entropy", "fixed", "temperature"),
+    "softmax": ("categorical_cross_entropy", "global_threshold", "platt"),
+    "factorised": ("factorised_kl_mse", "by_count", "platt"),
+    "factorised_poisson": ("factorised_kl_poisson", "by_count", "platt"),
+    "factorised_negative_binomial": ("factorised_kl_negative_binomial", "by_count", "platt"),
+    "factorised_categorical": ("factorised_kl_categorical", "by_count", "platt"),
+    "conditional_bernoulli": ("negative_log_likelihood", "fixed", "platt"),
+}
+
+
+def test_no_head_is_forgotten() -> None:
+    assert sorted(DEFAULTS) == shipped("head")
+
+
+@pytest.mark.parametrize("head", DEFAULTS)
+def test_what_a_run_leaves(doors: Doors, head: str) -> None:
+    outcome = doors.train(*digits("run", f"head={head}"))
+    assert (outcome.code, outcome.err) == (0, "")
+    folder = Path("run")
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    (events,) = (name for name in files if name.startswith("events.out.tfevents."))
+    assert files == {
+        events,
+        *(".lock", "config.yaml", "train.log", "results.json", "per_label.csv", "classifier.safetensors"),
+        *("checkpoints/last.safetensors", "checkpoints/best.safetensors"),
+        *("figures/reliability.png", "figures/label_f1.png"),
+    }
+    _check_choices(folder, head)
+    _check_results(folder)
+    rows = table(folder / "per_label.csv")
+    assert [row["label"] for row in rows] == [str(digit) for digit in range(10)]
+    for column in ("support", "f1", "ap", "ece", "ece_uncalibrated"):
+        assert all(row[column] for row in rows), column
+    assert (folder / "train.log").read_text(encoding="utf-8") == outcome.out
+    points = EventAccumulator(str(folder)).Reload().Tags()
+    assert {"train/loss", "valid/micro_f1", "final/test_micro_f1", "f1/0"} <= set(points["scalars"])
+    assert {"figures/reliability", "figures/label_f1"} <= set(points["images"])
+
+
+def _check_choices(folder: Path, head: str) -> None:
+    loss, decision, calibration = DEFAULTS[head]
+    expected = {"head": head, "loss": loss, "decision": decision, "calibration": calibration}
+    found = config(folder)
+    assert expected.items() <= found["choices"].items()
+    assert results(folder)["run"]["choices"] == found["choices"]
+    for group in ("loss", "decision", "calibration"):
+        assert found[group]["_target_"].startswith("mlc."), f"{group} must be named, not left to auto"
+
+
+def _check_results(folder: Path) -> None:
+    found = results(folder)
+    assert found["run"]["rows"] == {"train": 170, "valid": 30, "test": 50}
+    assert found["splits"].keys() == {"valid", "test"}
+    for split in found["splits"].values():
+        assert split.keys() == METRICS
+        nulls = {name for name, value in split.items() if value is None}
+        assert nulls == split["null_reasons"].keys()
+        assert all(reason.strip() for reason in split["null_reasons"].values())
+        for name in ALWAYS:
+            assert math.isfinite(split[name]), name
+
+
+def test_softmax_on_one_label_per_row_takes_the_most_probable(
+    doors: Doors, tiny_single_label: Path, no_figures: None
+) -> None:
+    assert doors.train(*mulan("run", "head=softmax")).code == 0
+    found = config(Path("run"))["choices"]
+    assert (found["decision"], found["calibration"]) == ("most_probable", "temperature")
+    assert results(Path("run"))["splits"]["test"]["empty_fraction"] == 0
+
+
+def test_label_names_and_rows_are_those_of_the_files(run: Path) -> None:
+    assert tuple(row["label"] for row in table(run / "per_label.csv")) == LABELS
+    rows = results(run)["run"]["rows"]
+    assert rows["train"] + rows["valid"] == TRAIN_ROWS
+    assert rows["test"] == TEST_ROWS
+
+
+def test_training_learns(doors: Doors, tiny: Path, no_figures: None) -> None:
+    assert doors.train(*mulan("run", "trainer.max_epochs=40", "optimizer.lr=0.01")).code == 0
+    assert results(Path("run"))["splits"]["test"]["micro_f1"] > 0.7
+
+
+@pytest.mark.parametrize("schedule", shipped("schedule"))
+@pytest.mark.parametrize("optimizer", shipped("optimizer"))
+def test_every_optimizer_under_every_schedule(
+    doors: Doors, tiny: Path, monkeypatch: pytest.MonkeyPatch, optimizer: str, schedule: str
+) -> None:
+    monkeypatch.setattr("mlc.training.run.finish", lambda *_: None)  # only the epoch matters here
+    words = mulan("run", f"optimizer={optimizer}", f"schedule={schedule}", "trainer.max_epochs=1")
+    outcome = doors.train(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "epoch 1  loss " in outcome.out
+
+
+@pytest.mark.parametrize("decision", sorted({*shipped("decision")} - {"auto"}))
+def test_every_decision_rule_by_override(doors: Doors, tiny: Path, no_figures: None, decision: str) -> None:
+    words = ["decision.k=2"] if decision == "top_k" else []
+    assert doors.train(*mulan("run", f"decision={decision}", "calibration=none", *words)).code == 0
+    assert config(Path("run"))["choices"]["decision"] == decision
+
+
+@pytest.mark.parametrize("calibration", sorted({*shipped("calibration")} - {"auto"}))
+def test_every_calibrator_by_override(doors: Doors, tiny: Path, no_figures: None, calibration: str) -> None:
+    assert doors.train(*mulan("run", f"calibration={calibration}")).code == 0
+    assert config(Path("run"))["choices"]["calibration"] == calibration
+    test = results(Path("run"))["splits"]["test"]
+    assert (test["brier"] == test["brier_uncalibrated"]) == (calibration == "none")
+
+
+def test_bf16_trains_with_other_rounding(doors: Doors, no_figures: None) -> None:
+    values = {}
+    for precision in ("fp32", "bf16"):
+        assert doors.train(*digits(precision, f"trainer.precision={precision}")).code == 0
+        values[precision] = results(Path(precision))["splits"]["test"]["loss"]
+        assert results(Path(precision))["run"]["precision"] == precision
+    assert values["bf16"] != values["fp32"]
+    assert values["bf16"] == pytest.approx(values["fp32"], rel=0.02)
+
+
+def test_no_epochs_measures_the_untrained_network(doors: Doors, tiny: Path, no_figures: None) -> None:
+    assert doors.train(*mulan("run", "trainer.max_epochs=0")).code == 0
+    found = results(Path("run"))["run"]
+    assert (found["epochs"], found["best_epoch"], found["examples_per_s"]) == (0, 0, None)
+
+
+@pytest.mark.parametrize("head", DEFAULTS)
+def test_streaming_gives_the_same_metrics(doors: Doors, tiny: Path, no_figures: None, head: str) -> None:
+    # The limit lies between the scores of 12 validation rows (240 bytes) and of 30 test rows (600 bytes):
+    # what is fitted stays the same, and only the test split is streamed.
+    words = [f"head={head}", "trainer.eval_batch_size=7"]
+    assert doors.train(*mulan("exact", *words)).code == 0
+    assert doors.train(*mulan("streaming", *words, "trainer.memory_limit_mb=0.0004")).code == 0
+    exact, streaming = results(Path("exact")), results(Path("streaming"))
+    assert "exact" in exact["run"]["evaluation"]
+    assert "histograms" in streaming["run"]["evaluation"]
+    expected, found = exact["splits"]["test"], streaming["splits"]["test"]
+    bound = found.pop("map_error_bound")
+    assert found.keys() == expected.keys()
+    assert abs(found.pop("map") - expected.pop("map")) <= bound + 1e-9
+    assert found.pop("null_reasons") == expected.pop("null_reasons")
+    for name, value in expected.items():
+        assert found[name] == (None if value is None else pytest.approx(value, rel=1e-5, abs=1e-6)), name
+
+
+@pytest.mark.parametrize("limit_mb", ["0.0001", "1e-9"])  # the second is less than a byte
+def test_streaming_validation_fits_on_a_sample_and_says_so(
+    doors: Doors, tiny: Path, no_figures: None, limit_mb: str
+) -> None:
+    outcome = doors.train(*mulan("run", f"trainer.memory_limit_mb={limit_mb}", "trainer.eval_batch_size=5"))
+    assert (outcome.code, outcome.err) == (0, "")
+    found = results(Path("run"))
+    rows = found["run"]["rows"]["valid"]
+    assert f" of {rows} validation rows" in found["run"]["fit"]
+    assert f"fitted on {rows} of" not in found["run"]["fit"]
+    assert found["splits"]["valid"]["map_error_bound"] >= 0

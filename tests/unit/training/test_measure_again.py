@@ -1,0 +1,140 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mlc.data.dataset import Dataset, Split
+from mlc.errors import UserError
+from mlc.model import Classifier
+from mlc.training.evaluation import evaluate, fit_on_validation, predict_split
+from mlc.training.measure_again import measure_again
+from mlc.training.report import write_results
+from mlc.training.run_files import Facts, RunFiles
+from tests.unit.training import tiny
+
+SETTINGS = tiny.settings()
+
+
+def facts() -> Facts:
+    return Facts((tiny.FEATURES,), tiny.NAMES, tiny.statistics(), {})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Classifier, Path]:
+    """A fitted classifier, and the folder with its results."""
+    classifier, data = tiny.classifier(), tiny.dataset()
+    predictions = {
+        name: predict_split(classifier.network, split, SETTINGS, "cpu")
+        for name, split in (("valid", data.valid), ("test", data.test))
+    }
+    fit_on_validation(classifier, predictions["valid"], memory_limit_mb=1.0)
+    splits = {name: evaluate(classifier, found) for name, found in predictions.items()}
+    write_results(RunFiles(tmp_path).results, run={"seed": 0}, splits=splits)
+    return classifier, tmp_path
+
+
+def again(run: tuple[Classifier, Path], dataset: Dataset | None = None) -> str:
+    return measure_again(run[0], dataset or tiny.dataset(), SETTINGS, run[1], facts=facts())
+
+
+def results(folder: Path) -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(RunFiles(folder).results.read_text(encoding="utf-8"))
+    return stored
+
+
+def test_the_same_classifier_measures_the_same(run: tuple[Classifier, Path]) -> None:
+    text = again(run)
+    assert text.endswith(f"All metrics equal those in {RunFiles(run[1]).results}.")
+    assert again(run) == text, "measuring changes nothing"
+
+
+def test_the_tables_show_both_splits(run: tuple[Classifier, Path]) -> None:
+    text = again(run)
+    stored = results(run[1])["splits"]
+    for split in ("valid", "test"):
+        assert split in text
+        assert f"{stored[split]['micro_f1']:.4f}" in text
+    assert "größe" in text
+
+
+def test_one_changed_number_is_found_and_named(run: tuple[Classifier, Path]) -> None:
+    stored = results(run[1])
+    old = stored["splits"]["test"]["micro_f1"]
+    stored["splits"]["test"]["micro_f1"] = math.nextafter(old, 2)
+    RunFiles(run[1]).results.write_text(json.dumps(stored))
+    text = again(run)
+    assert f"1 metrics differ from {RunFiles(run[1]).results}:" in text
+    assert text.endswith(f"test micro_f1: {old} here, {math.nextafter(old, 2)} stored")
+
+
+def test_a_metric_that_was_not_stored_is_named(run: tuple[Classifier, Path]) -> None:
+    stored = results(run[1])
+    del stored["splits"]["valid"]["map"]
+    RunFiles(run[1]).results.write_text(json.dumps(stored))
+    assert "valid map: " in again(run)
+    assert again(run).endswith("None stored")
+
+
+def test_changed_weights_are_noticed(run: tuple[Classifier, Path]) -> None:
+    with torch.no_grad():
+        for parameter in run[0].network.parameters():
+            parameter.add_(0.1)
+    assert "metrics differ" in again(run)
+
+
+def test_an_infinite_loss_is_stored_as_null_and_still_the_same(
+    run: tuple[Classifier, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, folder = run
+    real = classifier.loss.forward
+    monkeypatch.setattr(classifier.loss, "forward", lambda output, y_BL: real(output, y_BL) * math.inf)
+    stored = results(folder)
+    for split in stored["splits"].values():
+        split["loss"] = None
+    RunFiles(folder).results.write_text(json.dumps(stored))
+    assert "All metrics equal" in again(run)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "3",
+        "{}",
+        '{"splits": []}',
+        '{"splits": {"valid": {}}}',
+        '{"splits": {"valid": 1, "test": 2}}',
+    ],
+)
+def test_results_that_cannot_be_read(run: tuple[Classifier, Path], content: str) -> None:
+    RunFiles(run[1]).results.write_text(content)
+    with pytest.raises(UserError, match=r"results\.json cannot be read as the results of a run"):
+        again(run)
+
+
+def test_results_that_are_not_there(run: tuple[Classifier, Path]) -> None:
+    RunFiles(run[1]).results.unlink()
+    with pytest.raises(UserError, match=r"results\.json cannot be read"):
+        again(run)
+
+
+def test_data_with_other_labels_are_refused(run: tuple[Classifier, Path]) -> None:
+    renamed = replace(tiny.dataset(), label_names=("other", *tiny.NAMES[1:]))
+    with pytest.raises(UserError, match="other labels"):
+        again(run, renamed)
+    swapped = replace(tiny.dataset(), label_names=tiny.NAMES[::-1])
+    with pytest.raises(UserError, match="other labels"):
+        again(run, swapped)
+
+
+def test_data_with_other_inputs_are_refused(run: tuple[Classifier, Path]) -> None:
+    data = tiny.dataset()
+    wider = [Split({"x": s.inputs["x"].repeat(1, 2)}, s.y_NL) for s in (data.train, data.valid, data.test)]
+    with pytest.raises(UserError, match=r"\(8,\).*\(4,\)"):
+        again(run, replace(data, train=wider[0], valid=wider[1], test=wider[2]))

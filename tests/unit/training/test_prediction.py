@@ -1,0 +1,185 @@
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mlc.batch import LabelStatistics
+from mlc.calibration.none import NoCalibration
+from mlc.decisions.top_k import TopK
+from mlc.heads.factorised import FactorisedHead
+from mlc.losses.factorised import FactorisedLoss
+from mlc.model import Classifier, Network
+from mlc.training.prediction import predict_file
+from tests.unit.training import tiny
+
+ROWS = 13
+
+
+@pytest.fixture
+def classifier() -> Classifier:
+    made = tiny.classifier()
+    for part in made.parts().values():
+        part.eval()
+    _, p_NL = expected(made)
+    made.decision.threshold_L.copy_(p_NL.median(0).values)  # type: ignore[operator, union-attr]
+    return made
+
+
+@pytest.fixture
+def without_marginals() -> Classifier:
+    labels = LabelStatistics.from_targets(tiny.split().y_NL)
+    network = tiny.network()
+    head = FactorisedHead(in_features=8, labels=labels, count="linear", count_floor=0.01, prior_bias=True)
+    loss = FactorisedLoss(
+        labels=labels, count_loss="squared_error", share_weight=1.0, count_weight=1.0, count_prior_weight=0.0
+    )
+    return Classifier(
+        network=Network(backbone=network.backbone, head=head).eval(),
+        loss=loss,
+        calibrator=NoCalibration(n_labels=tiny.LABELS),
+        decision=TopK(n_labels=tiny.LABELS, k=2),
+    )
+
+
+def chunks(size: int = 5) -> Iterator[dict[str, Tensor]]:
+    for x_BD in tiny.split(ROWS, 3).inputs["x"].split(size):
+        yield {"x": x_BD}
+
+
+def expected(classifier: Classifier) -> tuple[Tensor, Tensor]:
+    """Decisions and scores of all rows at once."""
+    with torch.no_grad():
+        output = classifier.calibrator(classifier.loss.link(classifier.network(tiny.split(ROWS, 3).inputs)))
+    return classifier.decision(output), output.scores()
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, strict=True))
+
+
+def read_jsonl(path: Path) -> list[dict[str, object]]:
+    def refuse(word: str) -> None:
+        pytest.fail(f"{word} is no JSON")
+
+    text = path.read_text(encoding="utf-8")
+    assert text == "" or text.endswith("\n")
+    return [json.loads(line, parse_constant=refuse) for line in text.split("\n")[:-1]]
+
+
+def test_csv(classifier: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    assert predict_file(classifier, chunks(), path, label_names=tiny.NAMES) == ROWS
+    header, *rows = read_csv(path)
+    assert header == ["row", "decided", *tiny.NAMES]
+    decided_NL, p_NL = expected(classifier)
+    assert decided_NL.any()
+    assert not decided_NL.all()
+    for i, (number, chosen, *values) in enumerate(rows):
+        assert number == str(i)
+        wanted = [name for name, is_in in zip(tiny.NAMES, decided_NL[i], strict=True) if is_in]
+        # A name's own "|" stands behind a backslash, so that the names can be told apart again.
+        assert [re.sub(r"\\(.)", r"\1", name) for name in re.split(r"(?<!\\)\|", chosen) if name] == wanted
+        assert [float(value) for value in values] == pytest.approx(p_NL[i].tolist(), rel=1e-5)
+    assert len(rows) == ROWS
+
+
+def test_jsonl(classifier: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    assert predict_file(classifier, chunks(), path, label_names=tiny.NAMES) == ROWS
+    decided_NL, p_NL = expected(classifier)
+    rows = read_jsonl(path)
+    assert [row["row"] for row in rows] == list(range(ROWS))
+    for i, row in enumerate(rows):
+        assert list(row) == ["row", "decided", "probabilities"]
+        assert row["decided"] == [
+            name for name, is_in in zip(tiny.NAMES, decided_NL[i], strict=True) if is_in
+        ]
+        values = row["probabilities"]
+        assert isinstance(values, dict)
+        assert list(values) == list(tiny.NAMES)
+        assert list(values.values()) == pytest.approx(p_NL[i].tolist(), rel=1e-6)
+
+
+def test_scores_that_are_no_probabilities_are_called_scores(
+    without_marginals: Classifier, tmp_path: Path
+) -> None:
+    path = tmp_path / "out.jsonl"
+    predict_file(without_marginals, chunks(), path, label_names=tiny.NAMES)
+    decided_NL, scores_NL = expected(without_marginals)
+    for i, row in enumerate(read_jsonl(path)):
+        assert list(row) == ["row", "decided", "scores"]
+        assert isinstance(row["scores"], dict)
+        assert list(row["scores"].values()) == pytest.approx(scores_NL[i].tolist(), rel=1e-6)
+        assert isinstance(row["decided"], list)
+        assert len(row["decided"]) == int(decided_NL[i].sum()) == 2
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+@pytest.mark.parametrize("size", [1, 4, ROWS, 100])
+def test_the_size_of_the_chunks_changes_nothing(
+    classifier: Classifier, tmp_path: Path, ending: str, size: int
+) -> None:
+    paths = [tmp_path / f"{name}.{ending}" for name in ("one", "two")]
+    predict_file(classifier, chunks(3), paths[0], label_names=tiny.NAMES)
+    assert predict_file(classifier, chunks(size), paths[1], label_names=tiny.NAMES) == ROWS
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    assert len(texts[0].splitlines()) == len(texts[1].splitlines())
+    if ending == "jsonl":
+        first, second = (read_jsonl(path) for path in paths)
+        assert [row["decided"] for row in first] == [row["decided"] for row in second]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_no_rows(classifier: Classifier, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"out.{ending}"
+    assert predict_file(classifier, iter([]), path, label_names=tiny.NAMES) == 0
+    if ending == "csv":
+        assert read_csv(path) == [["row", "decided", *tiny.NAMES]]
+    else:
+        assert read_jsonl(path) == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_failure_leaves_the_old_file_and_no_other(
+    classifier: Classifier, tmp_path: Path, ending: str
+) -> None:
+    def breaks() -> Iterator[dict[str, Tensor]]:
+        yield from chunks()
+        raise OSError("the input is cut")
+
+    path = tmp_path / f"out.{ending}"
+    for old in (None, "what was there"):
+        if old is not None:
+            path.write_text(old)
+        with pytest.raises(OSError, match="the input is cut"):
+            predict_file(classifier, breaks(), path, label_names=tiny.NAMES)
+        assert [found.read_text() for found in tmp_path.iterdir()] == ([old] if old else [])
+
+
+def test_rows_are_written_as_they_come(classifier: Classifier, tmp_path: Path) -> None:
+    """An input larger than memory must not be gathered: what was asked for so far is what is used up."""
+    asked: list[int] = []
+
+    def counted() -> Iterator[dict[str, Tensor]]:
+        for i, chunk in enumerate(chunks(1)):
+            asked.append(i)
+            yield chunk
+
+    calls: list[int] = []
+    classifier.network.register_forward_pre_hook(lambda *_: calls.append(len(asked)))
+    predict_file(classifier, counted(), tmp_path / "out.csv", label_names=tiny.NAMES)
+    assert calls == list(range(1, ROWS + 1))
+
+
+def test_prediction_needs_no_gradients(classifier: Classifier, tmp_path: Path) -> None:
+    enabled: list[bool] = []
+    classifier.network.register_forward_pre_hook(lambda *_: enabled.append(torch.is_grad_enabled()))
+    predict_file(classifier, chunks(), tmp_path / "out.csv", label_names=tiny.NAMES)
+    assert not any(enabled)
+    assert torch.is_grad_enabled()
