@@ -14,6 +14,7 @@ setup: $(STAMP)  ## make .venv with the pinned versions
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mlc needs Python 3.11 or newer; set PYTHON=')"
+	@echo "setting up $(VENV): this installs PyTorch and takes a few minutes the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"

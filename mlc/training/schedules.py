@@ -1,7 +1,8 @@
 """Learning rates over time, as factors of optimizer.lr.
 
-A factor depends on how many epochs have passed and on nothing else (plateau: and on the metrics it has
-seen), so a resumed run needs no scheduler state to be exact, and a longer max_epochs means what it says.
+A factor depends on how many epochs have passed, out of how many, and on nothing else (plateau: and on the
+metrics it has seen), so a resumed run needs no scheduler state to be exact. A raised max_epochs stretches a
+cosine: the rate rises again where the run goes on.
 """
 
 import math
