@@ -113,4 +113,5 @@ class LabelStatistics:
 
 def _distinct_sets(true_NL: Tensor) -> Tensor:
     sets_ML, rows_M = torch.unique(true_NL, dim=0, return_counts=True)
-    return sets_ML[rows_M.argsort(descending=True, stable=True)]
+    by_rows_ML: Tensor = sets_ML[rows_M.argsort(descending=True, stable=True)]
+    return by_rows_ML

@@ -1,13 +1,15 @@
-"""Measure a trained run again: `python -m mlc.evaluate run=<run folder>`."""
+"""Measure a trained run again, as it is or with another rule: `python -m mlc.evaluate run=<run folder>`."""
 
 import sys
 from collections.abc import Sequence
 
-from mlc.experiment.assemble import read_trained_run
+from mlc.experiment.assemble import TrainedRun, read_trained_run
 from mlc.experiment.command_line import existing_folder, exit_code, read_words
-from mlc.training.measure_again import measure_again
+from mlc.training.measure_again import measure_again, measure_otherwise
+from mlc.training.report import label_table, summary_table
 
-USAGE = "python -m mlc.evaluate run=<run folder>"
+USAGE = "python -m mlc.evaluate run=<run folder> [decision=<name>] [calibration=<name>]"
+_OTHERWISE = ("decision", "calibration")
 
 
 def main() -> None:
@@ -16,12 +18,29 @@ def main() -> None:
 
 
 def evaluate(words: Sequence[str]) -> None:
-    """Evaluate the run's classifier on its validation and test split, and compare with what it stored."""
-    values = read_words(words, usage=USAGE, known=["run"], required=["run"])
-    folder = existing_folder(values["run"], key="run")
+    """Measure the run's classifier on its validation and test split, and compare with what it stored.
+
+    With `decision=` or `calibration=` these are fitted anew on the run's validation rows instead, and nothing
+    is stored: the network is the costly part, and any rule can be tried on it.
+    """
+    values = read_words(words, usage=USAGE, known=["run", *_OTHERWISE], required=["run"])
+    folder = existing_folder(values.pop("run"), key="run")
+    if values:
+        print(_measure_otherwise(read_trained_run(folder, otherwise=values)))
+        return
     trained = read_trained_run(folder)
-    dataset = trained.recipe.source.load(seed=trained.recipe.seed)
-    print(measure_again(trained.classifier, dataset, trained.recipe.settings, folder, facts=trained.facts))
+    recipe = trained.recipe
+    print(measure_again(trained.classifier, recipe.data(), recipe.settings, folder, facts=trained.facts))
+
+
+def _measure_otherwise(trained: TrainedRun) -> str:
+    recipe = trained.recipe
+    evaluations = measure_otherwise(
+        trained.classifier, recipe.data(), recipe.settings, facts=trained.facts, seed=recipe.seed
+    )
+    thresholds_L = trained.classifier.decision.thresholds()
+    table = label_table(trained.facts.label_names, evaluations["test"], thresholds_L=thresholds_L)
+    return "\n\n".join([f"Labels on test\n{table}", summary_table(evaluations), "Nothing was stored."])
 
 
 if __name__ == "__main__":

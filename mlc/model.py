@@ -2,29 +2,84 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from mlc.backbones.base import Backbone
 from mlc.calibration.base import Calibrator
 from mlc.decisions.base import Decision
+from mlc.errors import UserError
 from mlc.heads.base import Head
 from mlc.losses.base import Loss
 from mlc.outputs.base import LabelOutput
 
 
-class Network(nn.Module):
-    """Backbone and head: what the optimiser trains."""
+class Auxiliary(nn.Module):
+    """A second head with its own loss, which helps a layer to learn and is left out once trained (S8).
 
-    def __init__(self, *, backbone: Backbone, head: Head):
+    Args:
+        feature: the backbone's feature that it reads.
+        head: from that feature to an output.
+        loss: of that output, against the same targets as the main one.
+        weight: of its loss beside the main loss, which weighs 1.
+    """
+
+    def __init__(self, *, feature: str, head: Head, loss: Loss, weight: float):
+        super().__init__()
+        self.feature = feature
+        self.head = head
+        self.loss = loss
+        self.weight = weight
+
+
+class TrainingOutputs(NamedTuple):
+    """What a network gives while it trains."""
+
+    main: LabelOutput
+    auxiliary: LabelOutput | None
+
+
+class Network(nn.Module):
+    """Backbone and head, and perhaps an auxiliary head: what the optimiser trains.
+
+    Raises:
+        UserError: the backbone lacks the feature that a head reads.
+    """
+
+    def __init__(self, *, backbone: Backbone, head: Head, auxiliary: Auxiliary | None = None):
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.auxiliary = auxiliary
 
     def forward(self, inputs: Mapping[str, Tensor]) -> LabelOutput:
         """The head's output for a batch of named inputs."""
-        output: LabelOutput = self.head(self.backbone(inputs))
+        output: LabelOutput = self.head(self.backbone(inputs)[self.head.reads])
         return output
+
+    def training_outputs(self, inputs: Mapping[str, Tensor]) -> TrainingOutputs:
+        """The output of both heads, from one pass through the backbone."""
+        features = self.backbone(inputs)
+        main = self.head(features[self.head.reads])
+        return TrainingOutputs(
+            main, self.auxiliary.head(features[self.auxiliary.feature]) if self.auxiliary else None
+        )
+
+
+def feature_size(backbone: Backbone, feature: str, *, reader: str) -> int:
+    """Last dimension of a backbone's feature.
+
+    Raises:
+        UserError: the backbone does not have it.
+    """
+    sizes = backbone.feature_sizes
+    if feature not in sizes:
+        raise UserError(
+            f"{reader} reads the feature {feature}, and {type(backbone).__name__} gives {', '.join(sizes)}: "
+            f"choose another backbone"
+        )
+    return sizes[feature]
 
 
 @dataclass(frozen=True)

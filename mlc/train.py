@@ -11,7 +11,8 @@ from mlc.errors import UserError
 from mlc.experiment.assemble import make_job, read_run_config
 from mlc.experiment.command_line import existing_folder, exit_code, quote_verbatim, take
 from mlc.experiment.compose import compose_runs
-from mlc.experiment.recipe import Config, read_recipe
+from mlc.experiment.recipe import read_recipe
+from mlc.experiment.shipped import Config
 from mlc.training.job import Job
 from mlc.training.run import run, why_finished
 from mlc.training.run_files import RunFiles

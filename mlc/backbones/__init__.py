@@ -1,1 +1,1 @@
-"""Backbones: from named inputs to one row of features."""
+"""Backbones: from named inputs to named features."""

@@ -33,25 +33,39 @@ class CNN(Backbone):
     ):
         super().__init__()
         _check_fit(input_shape, len(channels), halvings)
-        layers: list[nn.Module] = []
-        fan_in = input_shape[0]
-        for i, fan_out in enumerate(channels):
-            layers += [
-                nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False),
-                nn.BatchNorm2d(fan_out),
-                nn.ReLU(),
-            ]
-            if i < halvings:
-                layers.append(nn.MaxPool2d(2))
-            fan_in = fan_out
-        self.convolutions = nn.Sequential(*layers)
+        fans_in = [input_shape[0], *channels[:-1]]
+        self.convolutions = nn.ModuleList(
+            _convolution(fan_in, fan_out, halve=i < halvings)
+            for i, (fan_in, fan_out) in enumerate(zip(fans_in, channels, strict=True))
+        )
         self.dropout = nn.Dropout(dropout)
-        self.out_features = fan_in
+        names = [f"conv{i}" for i in range(1, len(channels) + 1)]
+        self.feature_sizes = {
+            **dict(zip(names, channels, strict=True)),
+            "tokens": channels[-1],
+            "pooled": channels[-1],
+        }
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The largest value of each channel."""
-        features_BD: Tensor = self.dropout(self.convolutions(inputs["x"]).amax((2, 3)))
-        return features_BD
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The largest value of each channel after each convolution, and the last map.
+
+        Returns:
+            "conv1", "conv2", ...: B×C maxima over positions; "tokens": B×T×C, the positions of the last map;
+            "pooled": the last maxima with dropout.
+        """
+        features: dict[str, Tensor] = {}
+        map_BCHW = inputs["x"]
+        for i, convolution in enumerate(self.convolutions, start=1):
+            map_BCHW = convolution(map_BCHW)
+            features[f"conv{i}"] = map_BCHW.amax((2, 3))
+        features["tokens"] = map_BCHW.flatten(2).mT
+        features["pooled"] = self.dropout(features[f"conv{len(self.convolutions)}"])
+        return features
+
+
+def _convolution(fan_in: int, fan_out: int, *, halve: bool) -> nn.Sequential:
+    parts = [nn.Conv2d(fan_in, fan_out, 3, padding=1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
+    return nn.Sequential(*parts, *([nn.MaxPool2d(2)] if halve else []))
 
 
 def _check_fit(input_shape: tuple[int, ...], n_layers: int, halvings: int) -> None:

@@ -33,22 +33,29 @@ class MLP(Backbone):
         norm: Norm,
     ):
         super().__init__()
-        layers: list[nn.Module] = [nn.Flatten()]
-        if input_dropout:
-            layers.append(nn.Dropout(input_dropout))
-        fan_in = math.prod(input_shape)
-        for width in widths:
-            layers.append(nn.Linear(fan_in, width))
-            if norm != "none":
-                layers.append(nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width))
-            layers.append(nn.ReLU())
-            if dropout:
-                layers.append(nn.Dropout(dropout))
-            fan_in = width
-        self.layers = nn.Sequential(*layers)
-        self.out_features = fan_in
+        self.input = nn.Sequential(nn.Flatten(), *([nn.Dropout(input_dropout)] if input_dropout else []))
+        fans_in = [math.prod(input_shape), *widths[:-1]]
+        self.layers = nn.ModuleList(
+            _layer(fan_in, width, norm, dropout) for fan_in, width in zip(fans_in, widths, strict=True)
+        )
+        names = [f"layer{i}" for i in range(1, len(widths) + 1)]
+        self.feature_sizes = {**dict(zip(names, widths, strict=True)), "pooled": widths[-1]}
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Features of the last layer."""
-        features_BD: Tensor = self.layers(inputs["x"])
-        return features_BD
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What each layer gives, "layer1", "layer2", ...; "pooled" is the last."""
+        features: dict[str, Tensor] = {}
+        x_BD = self.input(inputs["x"])
+        for i, layer in enumerate(self.layers, start=1):
+            x_BD = features[f"layer{i}"] = layer(x_BD)
+        features["pooled"] = x_BD
+        return features
+
+
+def _layer(fan_in: int, width: int, norm: Norm, dropout: float) -> nn.Sequential:
+    parts: list[nn.Module] = [nn.Linear(fan_in, width)]
+    if norm != "none":
+        parts.append(nn.BatchNorm1d(width) if norm == "batch" else nn.LayerNorm(width))
+    parts.append(nn.ReLU())
+    if dropout:
+        parts.append(nn.Dropout(dropout))
+    return nn.Sequential(*parts)

@@ -1,8 +1,7 @@
 """Which calibrator fits an output, where the config leaves it open."""
 
+from mlc.calibration.temperature import HasTemperature
 from mlc.outputs.base import LabelOutput
-from mlc.outputs.independent import IndependentLabels
-from mlc.outputs.single_choice import SingleChoice
 
 
 def default_for(output: LabelOutput) -> str:
@@ -10,9 +9,12 @@ def default_for(output: LabelOutput) -> str:
 
     | output | calibration | why |
     |---|---|---|
-    | IndependentLabels, SingleChoice | temperature | has marginals: one number mends their confidence |
+    | IndependentLabels, SingleChoice, LabelSets | temperature | one number mends the confidence of their |
+    | | | logits, and what they say of sets is calibrated, too |
+    | LabelLevels | temperature | presence and levels stay one model, which Platt on presence would part |
     | ConditionalBernoulli | platt | has marginals, but no logits that one temperature could divide: its |
     | | | weights say which labels and its count how many, and each label is mended by a sigmoid instead |
-    | LabelShares, FactorisedCount, ScoresOnly | platt | has none: scores must be turned into probabilities |
+    | LabelChain, LabelShares, FactorisedCount, ScoresOnly | platt | have none: scores must be turned into |
+    | | | probabilities |
     """
-    return "temperature" if isinstance(output, IndependentLabels | SingleChoice) else "platt"
+    return "temperature" if isinstance(output, HasTemperature) else "platt"

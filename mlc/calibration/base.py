@@ -25,8 +25,14 @@ class Calibrator(nn.Module, ABC):
         """Raise UserError, naming the calibrators that fit, if this output cannot be calibrated so."""
 
     @abstractmethod
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
-        """Fit on validation outputs and targets (N×L, 0 or 1)."""
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
+        """Fit on validation data.
+
+        Args:
+            output: of N rows.
+            y_NL: targets, 0 or 1; NaN where unknown, which counts as if the entry did not exist.
+            weight_N: a row of weight k counts as k equal rows; None where all are 1.
+        """
 
     @abstractmethod
     def forward(self, output: LabelOutput) -> LabelOutput:

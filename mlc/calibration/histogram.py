@@ -6,6 +6,7 @@ import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
+from mlc.calibration.examples import Cells
 from mlc.calibration.platt_fallback import PlattFallback
 from mlc.outputs.base import LabelOutput
 
@@ -38,17 +39,15 @@ class Histogram(PlattFallback):
     def check(self, output: LabelOutput) -> None:
         """Every output has score logits, so every output fits."""
 
-    def fit_labels(self, s_NL: Tensor, y_NL: Tensor) -> None:
+    def fit_labels(self, cells: Cells) -> None:
         """Cut every label's scores at their quantiles, and count."""
-        rows = len(y_NL)
-        sorted_LN = s_NL.T.sort(dim=1).values
-        first_of_bin = torch.arange(1, self.bins, device=s_NL.device) * rows // self.bins
-        self.edge_LK.copy_(sorted_LN[:, first_of_bin])
+        s_NL, y_NL, weight_NL = cells
+        self.edge_LK.copy_(_edges(s_NL, weight_NL, self.bins))
         bin_LN = self._bins(s_NL)
-        y_LN = y_NL.T.double()
-        examples_LK = y_LN.new_zeros(self.n_labels, self.bins).scatter_add_(1, bin_LN, torch.ones_like(y_LN))
-        positives_LK = torch.zeros_like(examples_LK).scatter_add_(1, bin_LN, y_LN)
-        frequency_L1 = (y_LN.sum(1, keepdim=True) + 1) / (rows + 2)
+        weight_LN = (torch.ones_like(y_NL) if weight_NL is None else weight_NL).T.double()
+        examples_LK = weight_LN.new_zeros(self.n_labels, self.bins).scatter_add_(1, bin_LN, weight_LN)
+        positives_LK = torch.zeros_like(examples_LK).scatter_add_(1, bin_LN, weight_LN * y_NL.T)
+        frequency_L1 = (positives_LK.sum(1, keepdim=True) + 1) / (examples_LK.sum(1, keepdim=True) + 2)
         p_LK = (positives_LK + self.shrinkage * frequency_L1) / (examples_LK + self.shrinkage)
         self.logit_LK.copy_(p_LK.logit())
 
@@ -60,3 +59,14 @@ class Histogram(PlattFallback):
         """L×B numbers of bins: a score equal to an edge belongs to the bin above it."""
         s_LB = s_BL.to(self.edge_LK.dtype).T.contiguous()
         return torch.searchsorted(self.edge_LK, s_LB, right=True)
+
+
+def _edges(s_NL: Tensor, weight_NL: Tensor | None, bins: int) -> Tensor:
+    """L×(K-1) scores at which bins begin: the first with more than k/K of the examples at or below it."""
+    sorted_LN, order_LN = s_NL.T.sort(dim=1)
+    if weight_NL is None:
+        return sorted_LN[:, torch.arange(1, bins, device=s_NL.device) * len(s_NL) // bins]
+    examples_LN = weight_NL.T.double().gather(1, order_LN).cumsum(1)
+    wanted_LK = examples_LN[:, -1:] * torch.arange(1, bins, device=s_NL.device) / bins
+    first_LK = torch.searchsorted(examples_LN, wanted_LK, right=True)
+    return sorted_LN.gather(1, first_LK.clamp(max=len(s_NL) - 1))

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlc.calibration.examples import Cells
 from mlc.calibration.platt_fallback import PlattFallback
 from mlc.outputs.base import LabelOutput
 
@@ -38,11 +39,14 @@ class Isotonic(PlattFallback):
     def check(self, output: LabelOutput) -> None:
         """Every output has score logits, so every output fits."""
 
-    def fit_labels(self, s_NL: Tensor, y_NL: Tensor) -> None:
+    def fit_labels(self, cells: Cells) -> None:
         """Pool adjacent violators, one label at a time."""
+        s_NL, y_NL, weight_NL = cells
+        weights = [None] * self.n_labels if weight_NL is None else weight_NL.T
+        columns = zip(s_NL.T, y_NL.T, weights, self.fallback_L.tolist(), strict=True)
         knots = [
-            _no_knots(s_N) if falls_back else pool_adjacent_violators(s_N, y_N)
-            for s_N, y_N, falls_back in zip(s_NL.T, y_NL.T, self.fallback_L.tolist(), strict=True)
+            _no_knots(s_N) if falls_back else pool_adjacent_violators(s_N, y_N, weight_N)
+            for s_N, y_N, weight_N, falls_back in columns
         ]
         width = max(len(score_K) for score_K, _ in knots)
         self.score_LK = torch.stack([_pad(score_K, width) for score_K, _ in knots])
@@ -71,14 +75,19 @@ class Isotonic(PlattFallback):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def pool_adjacent_violators(s_N: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor]:
+def pool_adjacent_violators(
+    s_N: Tensor, y_N: Tensor, weight_N: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Knots of one label's isotonic fit: K rising scores, and their probabilities, in float32."""
     from sklearn.isotonic import IsotonicRegression  # takes a second to import
 
-    positives = float(y_N.sum())
-    bounds = (1 / (len(y_N) - positives + 2), (positives + 1) / (positives + 2))
-    fit = IsotonicRegression(y_min=bounds[0], y_max=bounds[1])
-    fit.fit(s_N.double().cpu().numpy(), y_N.double().cpu().numpy())
+    if weight_N is not None:
+        counts_N = weight_N > 0
+        s_N, y_N, weight_N = s_N[counts_N], y_N[counts_N], weight_N[counts_N]
+    weights = torch.ones_like(y_N) if weight_N is None else weight_N
+    positives, examples = float((y_N * weights).sum()), float(weights.sum())
+    fit = IsotonicRegression(y_min=1 / (examples - positives + 2), y_max=(positives + 1) / (positives + 2))
+    fit.fit(*(values_N.double().cpu().numpy() for values_N in (s_N, y_N)), weights.double().cpu().numpy())
     knots = torch.from_numpy(fit.X_thresholds_).to(s_N), torch.from_numpy(fit.y_thresholds_).to(s_N)
     return knots[0].float(), knots[1].float()
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlc.calibration.examples import means
+
 _MAX_STEPS = 100
 _MAX_HALVINGS = 30
 _GRADIENT_TOLERANCE = 1e-10  # of the mean loss, in nats per unit of a weight
@@ -19,7 +21,8 @@ def fit_logistic(
     *,
     start_LP: Tensor,
     free_LP: Tensor,
-    prior_precision: float = 0.0,
+    weight_NL: Tensor | None = None,
+    prior_precision_LP: Tensor | None = None,
 ) -> Tensor:
     """Minimise each label's mean cross-entropy of σ(b + Σ_p w_p x_p) against targets t, by damped Newton.
 
@@ -28,54 +31,98 @@ def fit_logistic(
         t_NL: float64 targets in [0, 1].
         start_LP: where to start; the last of the P weights is the intercept b.
         free_LP: weights that may move; the others stay where they start.
-        prior_precision: of a Gaussian prior around the start, in units of one example's squared weight.
+        weight_NL: how many examples each cell counts for; None where all are 1.
+        prior_precision_LP: of a Gaussian prior around the start, as the precision of examples counts; None
+            for no prior.
 
     Returns:
         The weights, L×P.
     """
-    block = max(1, _BLOCK_CELLS // len(t_NL))
     fits = []
-    for low in range(0, t_NL.shape[1], block):
-        labels = slice(low, low + block)
-        columns = [x_NL[:, labels] for x_NL in features]
-        x_LPN = torch.stack([*columns, torch.ones_like(t_NL[:, labels])]).permute(2, 0, 1).contiguous()
+    for labels in _label_blocks(t_NL):
+        prior_LP = None if prior_precision_LP is None else prior_precision_LP[labels]
         loss = _PenalisedCrossEntropy(
-            x_LPN, t_NL[:, labels].T.contiguous(), start_LP[labels], prior_precision
+            *_columns(features, t_NL, weight_NL, labels), centre_LP=start_LP[labels], precision_LP=prior_LP
         )
         fits.append(_minimise(loss, start_LP[labels], free_LP[labels]))
     return torch.cat(fits)
 
 
-def mean_cross_entropy(features: tuple[Tensor, ...], t_NL: Tensor, w_LP: Tensor) -> Tensor:
+def information(
+    features: tuple[Tensor, ...], t_NL: Tensor, w_LP: Tensor, *, weight_NL: Tensor | None = None
+) -> Tensor:
+    """L×P×P Fisher information of the weights: the Hessian of each label's summed cross-entropy."""
+    parts = []
+    for labels in _label_blocks(t_NL):
+        columns = _columns(features, t_NL, weight_NL, labels)
+        loss = _PenalisedCrossEntropy(*columns, centre_LP=w_LP[labels], precision_LP=None)
+        hessian_LPP = loss.derivatives(w_LP[labels], loss.value(w_LP[labels])[1])[1]
+        parts.append(hessian_LPP * loss.size_L[:, None, None])
+    return torch.cat(parts)
+
+
+def mean_cross_entropy(
+    features: tuple[Tensor, ...], t_NL: Tensor, w_LP: Tensor, weight_NL: Tensor | None = None
+) -> Tensor:
     """L mean cross-entropies in nats."""
     f_NL = w_LP[:, -1] + sum(w_L * x_NL for w_L, x_NL in zip(w_LP.T, features, strict=False))
-    return F.binary_cross_entropy_with_logits(f_NL, t_NL, reduction="none").mean(0)
+    return means(F.binary_cross_entropy_with_logits(f_NL, t_NL, reduction="none"), weight_NL)
+
+
+def _label_blocks(t_NL: Tensor) -> list[slice]:
+    step = max(1, _BLOCK_CELLS // len(t_NL))
+    return [slice(low, low + step) for low in range(0, t_NL.shape[1], step)]
+
+
+def _columns(
+    features: tuple[Tensor, ...], t_NL: Tensor, weight_NL: Tensor | None, labels: slice
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Features L×P×N with the constant last, targets L×N and weights L×N of some labels."""
+    columns = [x_NL[:, labels] for x_NL in features]
+    x_LPN = torch.stack([*columns, torch.ones_like(t_NL[:, labels])]).permute(2, 0, 1).contiguous()
+    weight_LN = None if weight_NL is None else weight_NL[:, labels].T.contiguous()
+    return x_LPN, t_NL[:, labels].T.contiguous(), weight_LN
 
 
 class _PenalisedCrossEntropy:
     """The loss of some labels, with what one pass over their examples tells about it."""
 
-    def __init__(self, x_LPN: Tensor, t_LN: Tensor, centre_LP: Tensor, prior_precision: float):
-        self.x_LPN, self.t_LN, self.centre_LP = x_LPN, t_LN, centre_LP
-        self.precision = prior_precision / t_LN.shape[1]  # the loss is a mean, and so is the prior's part
-        identity_PP = torch.eye(x_LPN.shape[1], dtype=x_LPN.dtype, device=x_LPN.device)
-        self.curvature_PP = (self.precision + _RIDGE) * identity_PP
+    def __init__(
+        self,
+        x_LPN: Tensor,
+        t_LN: Tensor,
+        weight_LN: Tensor | None,
+        *,
+        centre_LP: Tensor,
+        precision_LP: Tensor | None,
+    ):
+        self.x_LPN, self.t_LN, self.weight_LN, self.centre_LP = x_LPN, t_LN, weight_LN, centre_LP
+        size_L = t_LN.new_full((len(t_LN),), t_LN.shape[1]) if weight_LN is None else weight_LN.sum(1)
+        self.size_L = torch.where(size_L > 0, size_L, 1)
+        zero_LP = torch.zeros_like(centre_LP)
+        # The loss is a mean, and so is the prior's part.
+        self.precision_LP = zero_LP if precision_LP is None else precision_LP / self.size_L[:, None]
+        self.curvature_LPP = torch.diag_embed(self.precision_LP + _RIDGE)
 
     def value(self, w_LP: Tensor) -> tuple[Tensor, Tensor]:
         """L losses, and the L×N log-odds f they were computed from."""
         f_LN = torch.bmm(w_LP[:, None], self.x_LPN).squeeze(1)
         # log(1 + e^f) - t f, with the exponential of -|f| alone, so that nothing overflows.
-        entropy_L = (F.relu(f_LN) + torch.log1p(torch.exp(-f_LN.abs()))).sub_(self.t_LN * f_LN).mean(1)
-        return entropy_L + self.precision / 2 * (w_LP - self.centre_LP).square().sum(1), f_LN
+        entropy_LN = (F.relu(f_LN) + torch.log1p(torch.exp(-f_LN.abs()))).sub_(self.t_LN * f_LN)
+        if self.weight_LN is not None:
+            entropy_LN.mul_(self.weight_LN)
+        penalty_L = (self.precision_LP * (w_LP - self.centre_LP).square()).sum(1) / 2
+        return entropy_LN.sum(1) / self.size_L + penalty_L, f_LN
 
     def derivatives(self, w_LP: Tensor, f_LN: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient L×P and Hessian L×P×P of `value`."""
-        n = f_LN.shape[1]
         p_LN = torch.sigmoid(f_LN)
-        gradient_LP = torch.bmm(self.x_LPN, (p_LN - self.t_LN)[:, :, None]).squeeze(2) / n
-        weighted_LPN = self.x_LPN * (p_LN * (1 - p_LN))[:, None]
-        hessian_LPP = torch.bmm(weighted_LPN, self.x_LPN.mT) / n
-        return gradient_LP + self.precision * (w_LP - self.centre_LP), hessian_LPP + self.curvature_PP
+        residual_LN, spread_LN = p_LN - self.t_LN, p_LN * (1 - p_LN)
+        if self.weight_LN is not None:
+            residual_LN, spread_LN = residual_LN * self.weight_LN, spread_LN * self.weight_LN
+        gradient_LP = torch.bmm(self.x_LPN, residual_LN[:, :, None]).squeeze(2) / self.size_L[:, None]
+        hessian_LPP = torch.bmm(self.x_LPN * spread_LN[:, None], self.x_LPN.mT) / self.size_L[:, None, None]
+        return gradient_LP + self.precision_LP * (w_LP - self.centre_LP), hessian_LPP + self.curvature_LPP
 
 
 def _minimise(loss: _PenalisedCrossEntropy, w_LP: Tensor, free_LP: Tensor) -> Tensor:

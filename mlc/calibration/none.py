@@ -12,7 +12,7 @@ class NoCalibration(Calibrator):
     def check(self, output: LabelOutput) -> None:
         """Every output fits."""
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Nothing to fit."""
 
     def forward(self, output: LabelOutput) -> LabelOutput:

@@ -6,17 +6,17 @@ import torch
 from torch import Tensor
 
 from mlc.calibration.base import Calibrator
+from mlc.calibration.examples import Cells, cell_weights, is_rare
 from mlc.calibration.platt import Platt
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
 
-MIN_EXAMPLES = 10  # positives, and negatives, of a label on validation data
-
 
 class PlattFallback(Calibrator, ABC):
-    """A calibration per label; labels with under MIN_EXAMPLES positives or negatives take Platt's instead.
+    """A calibration per label; rare labels take Platt's instead.
 
-    `fallback_L` says which labels these are. Before `fit`, all do, and Platt passes logits on as they are.
+    Rare is a label with fewer than MIN_EXAMPLES positives or negatives; `fallback_L` says which these are.
+    Before `fit`, all do, and Platt passes logits on as they are.
 
     Args:
         n_labels: number of labels L.
@@ -29,12 +29,12 @@ class PlattFallback(Calibrator, ABC):
         self.fallback_L: Tensor
 
     @torch.no_grad()
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Fit every label, and Platt beside it."""
-        self.platt.fit(output, y_NL)
-        positives_L = y_NL.sum(0)
-        self.fallback_L.copy_(torch.minimum(positives_L, len(y_NL) - positives_L) < MIN_EXAMPLES)
-        self.fit_labels(output.score_logits(), y_NL)
+        self.platt.fit(output, y_NL, weight_N)
+        cells = Cells(output.score_logits(), *cell_weights(y_NL, weight_N))
+        self.fallback_L.copy_(is_rare(cells.y_NL, cells.weight_NL))
+        self.fit_labels(cells)
 
     def forward(self, output: LabelOutput) -> CalibratedLabels:
         """Calibrated marginals over the output."""
@@ -43,8 +43,8 @@ class PlattFallback(Calibrator, ABC):
         return CalibratedLabels(torch.where(self.fallback_L, platt_BL, logits_BL), base=output)
 
     @abstractmethod
-    def fit_labels(self, s_NL: Tensor, y_NL: Tensor) -> None:
-        """Fit on score logits and targets (0 or 1); what becomes of the labels that fall back is not used."""
+    def fit_labels(self, cells: Cells) -> None:
+        """Fit every label; what becomes of the labels that fall back is not used."""
 
     @abstractmethod
     def logits(self, s_BL: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that mends the confidence of a model's own marginals."""
+"""Temperature scaling: one number that mends the confidence of a model's own distribution."""
 
 import math
 
@@ -9,25 +9,34 @@ from mlc.calibration.base import Calibrator
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.label_sets import LabelSets
+from mlc.outputs.levels import LabelLevels
 from mlc.outputs.single_choice import SingleChoice
 
 MAX_TEMPERATURE = 100.0  # T is kept in [1 / MAX_TEMPERATURE, MAX_TEMPERATURE]
+# Models whose distribution is made of logits that one temperature can divide.
+HasTemperature = IndependentLabels | SingleChoice | LabelSets | LabelLevels
 
 
 class Temperature(Calibrator):
     """Logits divided by one T > 0, which minimises the negative log-likelihood on validation data.
 
-    No ranking within an example changes, nor does the most probable set. The likelihood is the model's own:
-    of all labels for IndependentLabels, of the one label for SingleChoice, where rows with none or several
-    labels are left out. T stays in [0.01, 100]: perfectly separated validation data would send it to 0 (the
-    fit stops on the way, where the gradient is below 1e-10 nats), and scores that mislead to infinity.
-    Without a usable row, or with logits that are all equal, T is 1.
+    The most probable set does not change, nor, for independent labels and a single choice, any ranking within
+    an example. The likelihood is the model's own: of all known labels for IndependentLabels, of the one label
+    for SingleChoice, of the whole set for LabelSets. Rows that the model calls impossible (none or several
+    labels for SingleChoice, a set not seen in training for LabelSets) are left out. For LabelLevels it is the
+    likelihood of which labels are there: the same T divides the logits of all levels, so presence and levels
+    stay one model, and no label's most probable level changes (whether it is there can).
+
+    T stays in [0.01, 100]: perfectly separated validation data would send it to 0 (the fit stops on the way,
+    where the gradient is below 1e-10 nats), and scores that mislead to infinity. Without a usable row, or
+    with logits that are all equal, T is 1.
 
     Args:
         n_labels: number of labels L.
 
     Source: Guo, Pleiss, Sun & Weinberger (2017), "On calibration of modern neural networks", section 4.2.
-    Differs: their T is for a softmax; for IndependentLabels the same T divides every label's logit.
+    Differs: their T is for a softmax; here the same T also divides every label's own logits.
     """
 
     def __init__(self, *, n_labels: int):
@@ -36,39 +45,41 @@ class Temperature(Calibrator):
         self.temperature: Tensor
 
     def check(self, output: LabelOutput) -> None:
-        """Raise UserError for an output that has no marginals of its own."""
-        if not isinstance(output, IndependentLabels | SingleChoice):
+        """Raise UserError for an output without logits that one temperature could divide."""
+        if not isinstance(output, HasTemperature):
             raise UserError(
-                f"calibration=temperature divides the logits of IndependentLabels or SingleChoice, and "
-                f"{type(output).__name__} has no marginals of its own: use calibration=platt"
+                f"calibration=temperature divides the logits of IndependentLabels, SingleChoice, LabelSets "
+                f"or LabelLevels, and {type(output).__name__} has none such: use calibration=platt"
             )
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Find T on validation outputs and targets."""
-        assert isinstance(output, IndependentLabels | SingleChoice), "check() comes first"
-        logits_NL, y_NL = output.logits_BL.detach().double(), y_NL.double()
-        if isinstance(output, SingleChoice):
-            usable_N = y_NL.sum(1) == 1
-            logits_NL, y_NL = logits_NL[usable_N], y_NL[usable_N]
-        fitted = fit_temperature(type(output), logits_NL, y_NL) if len(y_NL) else 1.0
-        self.temperature.fill_(fitted)
+        assert isinstance(output, HasTemperature), "check() comes first"
+        self.temperature.fill_(fit_temperature(output, y_NL, weight_N))
 
     def forward(self, output: LabelOutput) -> LabelOutput:
         """The same model with its logits divided by T."""
-        assert isinstance(output, IndependentLabels | SingleChoice), "check() comes first"
-        return type(output)(output.logits_BL / self.temperature)
+        assert isinstance(output, HasTemperature), "check() comes first"
+        return _divided(output, self.temperature)
 
 
-def fit_temperature(
-    model: type[IndependentLabels] | type[SingleChoice], logits_NL: Tensor, y_NL: Tensor
-) -> float:
+def fit_temperature(output: HasTemperature, y_NL: Tensor, weight_N: Tensor | None = None) -> float:
     """The T in [1 / MAX_TEMPERATURE, MAX_TEMPERATURE] that minimises the mean -log P(y | x; logits / T).
 
-    The likelihood is convex in 1/T, so in log T it has one minimum. Beyond the bounds it is held at its
-    value there and a parabola is added, which leads the line search back inside.
+    The likelihood of wholly known rows is convex in 1/T (not of LabelLevels with more than two levels), so in
+    log T it has one minimum. Beyond the bounds it is held at its value there and a parabola is added, which
+    leads the line search back inside.
     """
+    output, y_NL = output.detach().map_tensors(Tensor.double), y_NL.double()
+    usable_N = _log_prob(output, y_NL).isfinite() & ~y_NL.isnan().all(1)
+    if weight_N is not None:
+        usable_N &= weight_N > 0
+        weight_N = weight_N.double()[usable_N]
+    if not usable_N.any():
+        return 1.0
+    output, y_NL = output.map_tensors(lambda values: values[usable_N]), y_NL[usable_N]
     bound = math.log(MAX_TEMPERATURE)
-    log_t = torch.zeros((), dtype=torch.float64, device=logits_NL.device, requires_grad=True)
+    log_t = torch.zeros((), dtype=torch.float64, device=y_NL.device, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [log_t], max_iter=200, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"
     )
@@ -76,7 +87,8 @@ def fit_temperature(
     def objective() -> Tensor:
         optimizer.zero_grad()
         inside = log_t.clamp(-bound, bound)
-        nll = -model(logits_NL / inside.exp()).log_prob(y_NL).mean()
+        nll_N = -_log_prob(_divided(output, inside.exp()), y_NL)
+        nll = nll_N.mean() if weight_N is None else (weight_N * nll_N).sum() / weight_N.sum()
         loss = nll + (log_t - inside).square()
         loss.backward()
         return loss
@@ -84,3 +96,13 @@ def fit_temperature(
     with torch.enable_grad():
         optimizer.step(objective)
     return math.exp(min(max(log_t.item(), -bound), bound))
+
+
+def _divided(output: HasTemperature, temperature: Tensor) -> HasTemperature:
+    """The model with its logits, the only tensor with a row for each example, divided by T."""
+    return output.map_tensors(lambda logits: logits / temperature)
+
+
+def _log_prob(output: HasTemperature, y_NL: Tensor) -> Tensor:
+    """N log probabilities of which labels are there."""
+    return (output.presence() if isinstance(output, LabelLevels) else output).log_prob(y_NL)

@@ -7,8 +7,9 @@ from annotated_types import Gt
 from torch import Tensor
 
 from mlc.calibration.base import Calibrator
+from mlc.calibration.examples import Cells, cell_weights, counts, standardised
 from mlc.calibration.logistic_fit import fit_logistic
-from mlc.calibration.platt import MIN_SLOPE, standardised
+from mlc.calibration.platt import MIN_SLOPE
 from mlc.calibration.temperature import fit_temperature
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput
@@ -52,14 +53,13 @@ class VectorScaling(Calibrator):
                 f"none: use calibration=platt, isotonic or histogram"
             )
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Fit T, then every label's slope and bias, many labels at a time."""
         assert isinstance(output, IndependentLabels), "check() comes first"
         logits_NL = output.logits_BL.detach()
-        shared_slope = 1 / fit_temperature(IndependentLabels, logits_NL.double(), y_NL.double())
-        block = max(1, _BLOCK_CELLS // len(y_NL))
-        blocks = zip(torch.split(logits_NL, block, dim=1), torch.split(y_NL, block, dim=1), strict=True)
-        fits = [self._fit_block(z_NL.double(), t_NL.double(), shared_slope) for z_NL, t_NL in blocks]
+        shared_slope = 1 / fit_temperature(output, y_NL, weight_N)
+        cells = Cells(logits_NL, *cell_weights(y_NL, weight_N))
+        fits = [self._fit_block(block, shared_slope) for block in cells.blocks(cells=_BLOCK_CELLS)]
         for buffer, parts in zip(
             (self.slope_L, self.bias_L, self.fallback_L), zip(*fits, strict=True), strict=True
         ):
@@ -70,18 +70,20 @@ class VectorScaling(Calibrator):
         assert isinstance(output, IndependentLabels), "check() comes first"
         return IndependentLabels(self.slope_L * output.logits_BL + self.bias_L)
 
-    def _fit_block(self, s_NL: Tensor, y_NL: Tensor, shared_slope: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Slope, bias and fallback of some labels."""
-        z_NL, centre_L, deviation_L = standardised(s_NL)
+    def _fit_block(self, cells: Cells, shared_slope: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Slope, bias and fallback of some labels, in float64."""
+        s_NL, y_NL, weight_NL = cells
+        z_NL, centre_L, deviation_L = standardised(s_NL, weight_NL)
         shared_L2 = torch.stack((shared_slope * deviation_L, shared_slope * centre_L), dim=1)
         w_L2 = fit_logistic(
             (z_NL,),
             y_NL,
             start_LP=shared_L2,
             free_LP=torch.ones_like(shared_L2, dtype=torch.bool),
-            prior_precision=self.prior_precision,
+            weight_NL=weight_NL,
+            prior_precision_LP=torch.full_like(shared_L2, self.prior_precision),
         )
-        is_one_sided_L = (y_NL == y_NL[0]).all(0)
+        is_one_sided_L = torch.minimum(*counts(y_NL, weight_NL)) == 0
         fallback_L = (w_L2[:, 0] < MIN_SLOPE) | is_one_sided_L
         slope_L = w_L2[:, 0].clamp(min=MIN_SLOPE) / deviation_L
         return slope_L, w_L2[:, 1] - slope_L * centre_L, fallback_L

@@ -1,6 +1,8 @@
 """A data set of composed pictures, from glyphs that never cross from one split to another."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +11,8 @@ from mlc.data.dataset import Dataset, Split
 from mlc.data.pictures import N_DIGITS, Pictures, compose
 from mlc.data.standardise import fit_standardisation, standardise
 from mlc.errors import UserError
+
+Targets = Literal["presence", "levels"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Composition:
         grid: the canvas has grid×grid cells, each with one digit at most.
         max_digits: most digits on one picture.
         min_digits: fewest digits on one picture.
+        targets: "presence" (1 where a digit is on the picture) or "levels" (how many copies of it are). The
+            highest level is the most copies on any training picture, in all splits; more count as that many.
     """
 
     n_train: int
@@ -63,6 +69,7 @@ class Composition:
     grid: int
     max_digits: int
     min_digits: int = 0
+    targets: Targets = "presence"
 
     def dataset(
         self, name: str, *, train: Glyphs, test: Glyphs, generator: torch.Generator, notes: tuple[str, ...]
@@ -87,8 +94,9 @@ class Composition:
             "train": self._compose(rest, n_rest, generator),
         }
         mean, scale = fit_standardisation(pictures["train"].x)
+        y, target_notes = self._targets(pictures)
         splits = {
-            key: Split({"x": standardise(composed.x, mean=mean, scale=scale)}, composed.targets)
+            key: Split({"x": standardise(composed.x, mean=mean, scale=scale)}, y[key])
             for key, composed in pictures.items()
         }
         return Dataset(
@@ -99,9 +107,25 @@ class Composition:
             notes=(
                 f"Composed from {len(rest.digits_G)} training, {len(held.digits_G)} validation and "
                 f"{len(test.digits_G)} test glyphs; no glyph is in two splits.",
+                *target_notes,
                 *notes,
             ),
         )
+
+    def _targets(self, pictures: Mapping[str, Pictures]) -> tuple[dict[str, Tensor], list[str]]:
+        """The targets of each split, by its name, and what there is to say about them."""
+        if self.targets == "presence":
+            return {key: composed.presence for key, composed in pictures.items()}, []
+        # A model has as many levels as it saw in training. At least 1, so that presence survives.
+        highest = max(1, int(pictures["train"].copies_NL.max()))
+        notes = [f"The targets are how many copies of each digit are on the picture, 0 to {highest}."]
+        n_more = sum(int((composed.copies_NL > highest).sum()) for composed in pictures.values())
+        if n_more:
+            notes.append(
+                f"{n_more} validation or test targets are more copies than on any training picture; "
+                f"they count as {highest}."
+            )
+        return {key: composed.levels(highest=highest) for key, composed in pictures.items()}, notes
 
     def _compose(self, glyphs: Glyphs, n_pictures: int, generator: torch.Generator) -> Pictures:
         return compose(

@@ -8,7 +8,7 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
-from mlc.data.composed import Composition, Glyphs
+from mlc.data.composed import Composition, Glyphs, Targets
 from mlc.data.dataset import Dataset
 from mlc.data.picture_inputs import read_pictures
 from mlc.data.pictures import check_layout
@@ -32,6 +32,7 @@ class Digits:
         max_digits: most digits on one picture.
         canvas: height and width of a picture, pixels.
         grid: the canvas has grid×grid cells, each with one digit at most.
+        targets: "presence" (which digits are there) or "levels" (how many copies of each; see Composition).
 
     Source: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits, UCI.
     """
@@ -47,6 +48,7 @@ class Digits:
         max_digits: Annotated[int, Gt(0)] = 5,
         canvas: Annotated[int, Gt(0)] = 28,
         grid: Annotated[int, Gt(0)] = 3,
+        targets: Targets = "presence",
     ) -> None:
         check_layout(
             glyph_size=_GLYPH_SIZE, canvas=canvas, grid=grid, max_digits=max_digits, min_digits=min_digits
@@ -61,6 +63,7 @@ class Digits:
             grid=grid,
             max_digits=max_digits,
             min_digits=min_digits,
+            targets=targets,
         )
 
     def load(self, *, seed: int) -> Dataset:

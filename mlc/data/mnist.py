@@ -9,7 +9,7 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
-from mlc.data.composed import Composition, Glyphs
+from mlc.data.composed import Composition, Glyphs, Targets
 from mlc.data.dataset import Dataset
 from mlc.data.idx import read_idx
 from mlc.data.picture_inputs import read_pictures
@@ -36,6 +36,7 @@ class MnistPictures:
         max_digits: most digits on one picture.
         canvas: height and width of a picture, pixels.
         grid: the canvas has grid×grid cells, each with one digit at most.
+        targets: "presence" (which digits are there) or "levels" (how many copies of each; see Composition).
 
     Source: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner (1998), Gradient-Based Learning Applied to
         Document Recognition.
@@ -51,6 +52,7 @@ class MnistPictures:
         max_digits: Annotated[int, Gt(0)] = 4,
         canvas: Annotated[int, Gt(0)] = 56,
         grid: Annotated[int, Gt(0)] = 2,
+        targets: Targets = "presence",
     ) -> None:
         check_layout(
             glyph_size=_GLYPH_SIZE, canvas=canvas, grid=grid, max_digits=max_digits, min_digits=min_digits
@@ -64,6 +66,7 @@ class MnistPictures:
             grid=grid,
             max_digits=max_digits,
             min_digits=min_digits,
+            targets=targets,
         )
 
     def load(self, *, seed: int) -> Dataset:

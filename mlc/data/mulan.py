@@ -19,6 +19,7 @@ from mlc.data.schema import Attribute, Floats, Schema
 from mlc.data.standardise import fit_standardisation
 from mlc.data.stratify import stratified_split
 from mlc.data.table_inputs import prepare, read_table
+from mlc.data.weights import check_weights, normalise_weights, weight_column, weight_notes
 from mlc.errors import UserError
 
 _CHUNK_ROWS = 4096
@@ -29,13 +30,38 @@ class _Table:
     schema: Schema
     x_ND: Floats
     y_NL: Tensor
+    weight_N: Floats | None
+
+    @property
+    def n_counting(self) -> int:
+        """Number of rows with a known label and a weight above 0."""
+        counts_N = ~self.y_NL.isnan().all(1).numpy()
+        return int((counts_N if self.weight_N is None else counts_N & (self.weight_N > 0)).sum())
+
+    def select(self, rows: Tensor) -> "_Table":
+        """The table of these rows (int64 indices)."""
+        weight_N = None if self.weight_N is None else self.weight_N[rows]
+        return _Table(self.schema, self.x_ND[rows], self.y_NL[rows], weight_N)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which attributes of a file are what, by their place."""
+
+    features: list[int]
+    labels: list[int]
+    weight: int | None
 
 
 class Mulan:
     """A data set in MULAN's format, with the published split into train and test.
 
     The validation split is held out from train, stratified over the labels. Everything fitted (the imputed
-    means, the standardisation) is fitted on the rows that stay in train.
+    means, the standardisation) is fitted on the rows that stay in train, each of which counts once, whatever
+    its weight.
+
+    A missing value is written ?. In a feature it is imputed with the training mean of its column; in a label
+    it is an unknown target (NaN). A row whose labels are all unknown is kept. Notes count all three.
 
     Args:
         name: short name of the data set.
@@ -45,6 +71,8 @@ class Mulan:
         labels: XML file with the names of the labels.
         valid_fraction: share of the published training rows held out for validation.
         standardise: give every column the mean 0 and the standard deviation 1.
+        weight: numeric attribute of both files that is the weight of its row, 0 or more, and no input; null
+            where all rows weigh the same. Weights are scaled to the mean 1 in each split.
     """
 
     def __init__(
@@ -57,6 +85,7 @@ class Mulan:
         labels: str,
         valid_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.15,
         standardise: bool = True,
+        weight: str | None = None,
     ) -> None:
         self.name = name
         self.folder = folder
@@ -65,12 +94,14 @@ class Mulan:
         self.labels = labels
         self.valid_fraction = valid_fraction
         self.standardise = standardise
+        self.weight = weight
 
     def load(self, *, seed: int) -> Dataset:
         """Read both files, hold out the validation rows, impute and standardise.
 
         Raises:
-            UserError: a file is missing, cut or malformed, or the two files do not fit each other.
+            UserError: a file is missing, cut or malformed, the two files do not fit each other, a weight is
+                not usable, or a split has nothing to count.
         """
         label_names = read_label_header(data_file(self.folder, self.labels))
         published = self._read(self.train, label_names)
@@ -79,15 +110,14 @@ class Mulan:
             raise UserError(f"The features of {self.test} are not those of {self.train}, in the same order.")
 
         rest, held = stratified_split(published.y_NL, fraction=self.valid_fraction, seed=seed)
-        if not len(rest) or not len(held) or not len(test.y_NL):
-            raise UserError(
-                f"{self.name}: {len(rest)} training, {len(held)} validation and {len(test.y_NL)} test rows; "
-                "every split needs one, so change valid_fraction or the files."
-            )
-        raw = {"train": published.x_ND[rest], "valid": published.x_ND[held], "test": test.x_ND}
-        targets = {"train": published.y_NL[rest], "valid": published.y_NL[held], "test": test.y_NL}
-        preparation = self._fit(published.schema, raw["train"])
-        splits = {key: Split({"x": prepare(raw[key], preparation)}, targets[key]) for key in raw}
+        tables = {"train": published.select(rest), "valid": published.select(held), "test": test}
+        self._check_sizes(tables)
+        preparation = self._fit(published.schema, tables["train"].x_ND)
+        weights = self._weights(tables)
+        splits = {
+            key: Split({"x": prepare(table.x_ND, preparation)}, table.y_NL, weights.get(key))
+            for key, table in tables.items()
+        }
         return Dataset(
             name=self.name,
             label_names=label_names,
@@ -95,8 +125,9 @@ class Mulan:
             preparation=preparation,
             notes=(
                 f"{len(held)} of the {len(published.y_NL)} training rows are held out for validation.",
-                *_feature_notes(published.schema, raw),
-                *label_notes(label_names, targets),
+                *(weight_notes(self.weight, weights) if self.weight is not None else ()),
+                *_feature_notes(published.schema, {key: table.x_ND for key, table in tables.items()}),
+                *label_notes(label_names, {key: table.y_NL for key, table in tables.items()}),
             ),
         )
 
@@ -110,27 +141,69 @@ class Mulan:
     def _read(self, file: str, label_names: tuple[str, ...]) -> _Table:
         path = data_file(self.folder, file)
         source = ArffFile(path)
-        places = {attribute.name: place for place, attribute in enumerate(source.attributes)}
+        columns = self._columns(path, source.attributes, label_names)
+        schema = Schema(tuple(source.attributes[column] for column in columns.features))
+        label_attributes = [source.attributes[column] for column in columns.labels]
+
+        x_chunks, y_chunks = [np.empty((0, schema.n_columns))], [torch.empty(0, len(label_names))]
+        weight_chunks = [np.empty(0)]
+        for codes_BA, lines in source.chunks(_CHUNK_ROWS):
+            x_chunks.append(schema.expand(codes_BA[:, columns.features]))
+            y_chunks.append(_targets(codes_BA[:, columns.labels], label_attributes, path, lines))
+            if self.weight is not None:
+                weight_chunks.append(codes_BA[:, columns.weight].copy())  # a view would keep all columns
+                check_weights(weight_chunks[-1], name=self.weight, path=path, lines=lines)
+        return _Table(
+            schema,
+            np.concatenate(x_chunks),
+            torch.cat(y_chunks),
+            None if self.weight is None else np.concatenate(weight_chunks),
+        )
+
+    def _columns(
+        self, path: Path, attributes: tuple[Attribute, ...], label_names: tuple[str, ...]
+    ) -> _Columns:
+        places = {attribute.name: place for place, attribute in enumerate(attributes)}
         unknown = [label for label in label_names if label not in places]
         if unknown:
             raise UserError(
                 f"{path} has no attribute for {len(unknown)} labels of {self.labels}: {listed(unknown)}; "
                 "take both files from the same data set."
             )
-        label_columns = [places[label] for label in label_names]
-        feature_columns = sorted(set(places.values()).difference(label_columns))
-        if not feature_columns:
+        if self.weight in label_names:
             raise UserError(
-                f"{path}: every attribute is a label in {self.labels}; nothing is left to learn from."
+                f"weight={self.weight} is a label in {self.labels}; name a numeric attribute that is not."
             )
-        schema = Schema(tuple(source.attributes[column] for column in feature_columns))
-        label_attributes = [source.attributes[column] for column in label_columns]
+        labels = [places[label] for label in label_names]
+        weight = None if self.weight is None else weight_column(self.weight, attributes, path)
+        features = sorted(set(places.values()).difference(labels, [weight]))
+        if not features:
+            others = f"a label in {self.labels}" + (" or the weight" if self.weight is not None else "")
+            raise UserError(f"{path}: every attribute is {others}; nothing is left to learn from.")
+        return _Columns(features, labels, weight)
 
-        x_chunks, y_chunks = [np.empty((0, schema.n_columns))], [torch.empty(0, len(label_names))]
-        for codes_BA, lines in source.chunks(_CHUNK_ROWS):
-            x_chunks.append(schema.expand(codes_BA[:, feature_columns]))
-            y_chunks.append(_targets(codes_BA[:, label_columns], label_attributes, path, lines))
-        return _Table(schema, np.concatenate(x_chunks), torch.cat(y_chunks))
+    def _check_sizes(self, tables: Mapping[str, _Table]) -> None:
+        n_train, n_valid, n_test = (len(table.y_NL) for table in tables.values())
+        if not n_train or not n_valid or not n_test:
+            raise UserError(
+                f"{self.name}: {n_train} training, {n_valid} validation and {n_test} test rows; "
+                "every split needs one, so change valid_fraction or the files."
+            )
+        needed = "a known label" + (f" and a weight above 0 in {self.weight}" if self.weight else "")
+        for key, table in tables.items():
+            if not table.n_counting:
+                raise UserError(
+                    f"{self.name}: no {key} row has {needed}; every split needs one, "
+                    "so change valid_fraction or the files."
+                )
+
+    def _weights(self, tables: Mapping[str, _Table]) -> dict[str, Tensor]:
+        """Scaled weights of the splits that have any, by the name of the split."""
+        return {
+            key: normalise_weights(table.weight_N)
+            for key, table in tables.items()
+            if table.weight_N is not None
+        }
 
     def _fit(self, schema: Schema, x_ND: Floats) -> dict[str, Tensor]:
         """The tensors that `prepare` needs; a column without any value is filled with 0."""
@@ -146,17 +219,17 @@ class Mulan:
 
 
 def _targets(codes_BL: Floats, attributes: list[Attribute], path: Path, lines: list[int]) -> Tensor:
-    """The label columns as float32 0/1 targets; `lines` are the line numbers of the rows."""
+    """The label columns as float32 targets, 0, 1 or NaN; `lines` are the line numbers of the rows."""
     y_BL = codes_BL.copy()
     for column, attribute in enumerate(attributes):
         if attribute.values == ("1", "0"):
             y_BL[:, column] = 1 - codes_BL[:, column]
         elif attribute.values not in ((), ("0", "1")):
             raise UserError(f"{path}: the label {attribute.name} must have the values {{0,1}}.")
-    wrong_BL = (y_BL != 0) & (y_BL != 1)  # also what is missing
+    wrong_BL = (y_BL != 0) & (y_BL != 1) & ~np.isnan(y_BL)
     if wrong_BL.any():
         row, column = np.argwhere(wrong_BL)[0]
-        raise UserError(f"{path}, line {lines[row]}: the label {attributes[column].name} is not 0 or 1.")
+        raise UserError(f"{path}, line {lines[row]}: the label {attributes[column].name} is not 0, 1 or ?.")
     return torch.from_numpy(y_BL).float()
 
 

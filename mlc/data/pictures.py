@@ -24,9 +24,13 @@ class Pictures:
     copies_NL: Tensor
 
     @property
-    def targets(self) -> Tensor:
-        """Float32 targets: 1 where the digit is there at all."""
+    def presence(self) -> Tensor:
+        """Float32 targets N×L: 1 where the digit is there at all."""
         return (self.copies_NL > 0).float()
+
+    def levels(self, *, highest: int) -> Tensor:
+        """Float32 targets N×L: how often the digit is there, at most `highest`."""
+        return self.copies_NL.clamp(max=highest).float()
 
 
 def check_layout(*, glyph_size: int, canvas: int, grid: int, max_digits: int, min_digits: int = 0) -> None:

@@ -13,10 +13,12 @@ def stratified_split(y_NL: Tensor, *, fraction: float, seed: int) -> tuple[Tenso
     """Split rows in two so that each label has about the same share of positives in both parts.
 
     The rarest label is dealt out first, because a common one can still be balanced afterwards. Rows
-    without labels are split at random in proportion.
+    without labels are split at random in proportion. An unknown target counts as not positive, so a row whose
+    labels are all unknown is dealt out like one without labels. Rows are counted, not weighed: weights, where
+    the data set has them, do not change the split.
 
     Args:
-        y_NL: targets, 0 or 1.
+        y_NL: targets: 0, 1 or a higher level; NaN where unknown.
         fraction: share of the rows to hold out, between 0 and 1.
         seed: the same seed gives the same split.
 
@@ -27,7 +29,7 @@ def stratified_split(y_NL: Tensor, *, fraction: float, seed: int) -> tuple[Tenso
     Differs: rows without labels are dealt out last and by themselves, so that their share is kept too.
     """
     random = np.random.default_rng(seed)
-    row_of, label_of = (indices.numpy() for indices in y_NL.nonzero(as_tuple=True))
+    row_of, label_of = (indices.numpy() for indices in (y_NL > 0).nonzero(as_tuple=True))
     part_N = np.full(len(y_NL), _NOT_YET, dtype=np.int8)
     _deal_labelled(part_N, row_of, label_of, n_labels=y_NL.shape[1], fraction=fraction, random=random)
 

@@ -13,5 +13,8 @@
 | TopK | the k highest scores | every output |
 | ByCount | as many as the model counts | models with a count |
 | MostProbableSet | the mode | models that define label sets |
+| GreedySet | label by label, given those decided before | chains of labels |
 | ExpectedF1 | the set of the highest expected F1 | models of labels and count together |
+
+Fitted rules leave unknown targets out, and count a row of weight k as k rows.
 """

@@ -23,8 +23,14 @@ class Decision(nn.Module, ABC):
         """Raise UserError, naming the rules that fit, if this output lacks what the rule needs."""
 
     @abstractmethod
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
-        """Fit on validation outputs and targets (N×L, 0 or 1); nothing to do where nothing is fitted."""
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
+        """Fit on validation data; nothing to do where nothing is fitted.
+
+        Args:
+            output: N outputs, calibrated as they will be where the rule decides.
+            y_NL: N×L targets: 0, 1 or NaN where unknown, which counts as if the entry did not exist.
+            weight_N: weights of the rows, None where all are 1; a row of weight k counts as k such rows.
+        """
 
     @abstractmethod
     def forward(self, output: LabelOutput) -> Tensor:

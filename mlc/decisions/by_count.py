@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from mlc.decisions.base import Decision
+from mlc.decisions.instead import rules_for_scores
 from mlc.decisions.ranking import highest
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput, NotDefinedError
@@ -33,7 +34,7 @@ class ByCount(Decision):
         except NotDefinedError as error:
             raise UserError(
                 f"decision=by_count needs a model with an expected count, and {name} has none: "
-                f"use head=factorised with its default loss, or decision=global_threshold or top_k"
+                f"use head=factorised with its default loss, or {rules_for_scores(output)}"
             ) from error
         try:
             self._count(output.model)
@@ -43,7 +44,7 @@ class ByCount(Decision):
                 f"use decision.count=mean or head=factorised_poisson"
             ) from error
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Nothing to fit."""
 
     def forward(self, output: LabelOutput) -> Tensor:

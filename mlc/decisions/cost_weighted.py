@@ -36,5 +36,5 @@ class CostWeighted(ThresholdRule):
         """Raise UserError for an output without marginals."""
         require_marginals(output, rule="cost_weighted")
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Nothing to fit."""

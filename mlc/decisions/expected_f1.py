@@ -4,25 +4,28 @@ import torch
 from torch import Tensor
 
 from mlc.decisions.base import Decision
+from mlc.decisions.instead import rules_for_scores
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
 from mlc.outputs.conditional_bernoulli import ConditionalBernoulli
 from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.label_sets import LabelSets
+from mlc.outputs.levels import LabelLevels
 
-_BLOCK_CELLS = (
-    2**24
-)  # of B×L×K, decided at a time: 64 MB in float32 a few times over; 16 rows of 1,000 labels
+# Of B×L×K, decided at a time: 64 MB in float32 a few times over; 16 rows of 1,000 labels.
+_BLOCK_CELLS = 2**24
 
-SetModel = IndependentLabels | ConditionalBernoulli
+SetModel = IndependentLabels | LabelLevels | LabelSets | ConditionalBernoulli
 
 
 class ExpectedF1(Decision):
     """The set with the highest expected F1 of an example (F1 of the empty set, where it is true, is 1).
 
-    Exact under the model, for models that know P(y_l = 1, Σy = s). Calibrated independent labels are again
-    independent labels, since their marginals determine the distribution; a calibrated ConditionalBernoulli
-    stays the model's own, because new marginals do not say which sets they come from.
+    Exact under the model, for models that know P(y_l = 1, Σy = s). Calibrated independent labels (or levels)
+    are again independent labels, since their marginals determine the distribution; a calibrated
+    ConditionalBernoulli or LabelSets stays the model's own, because new marginals do not say which sets they
+    come from.
 
     Source: Dembczyński, Waegeman, Cheng & Hüllermeier (2011), "An exact algorithm for F-measure
         maximization"; Dembczyński, Jachnik, Kotłowski, Waegeman & Hüllermeier (2013), "Optimizing the
@@ -35,18 +38,19 @@ class ExpectedF1(Decision):
         if not isinstance(output.model, SetModel):
             raise UserError(
                 f"decision=expected_f1 needs a model of labels and their count together, and "
-                f"{type(output.model).__name__} is none: use head=sigmoid or conditional_bernoulli, or "
-                f"decision=global_threshold or top_k"
+                f"{type(output.model).__name__} is none: use head=sigmoid, levels, label_sets or "
+                f"conditional_bernoulli, or {rules_for_scores(output)}"
             )
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Nothing to fit."""
 
     @torch.no_grad()
     def forward(self, output: LabelOutput) -> Tensor:
         """B×L booleans, a few rows at a time."""
         model = _set_model(output)
-        rows_B = torch.arange(len(model.score_logits()), device=model.score_logits().device)
+        logits_BL = output.score_logits()
+        rows_B = torch.arange(len(logits_BL), device=logits_BL.device)
         block = max(1, _BLOCK_CELLS // self.n_labels**2)
         chunks = [_rows(model, rows) for rows in rows_B.split(block)]
         return torch.cat([best_sets(chunk.marginals_by_count(), chunk.cardinality()) for chunk in chunks])
@@ -97,7 +101,7 @@ def _possible_sizes(joint_BLK: Tensor, count_BK: Tensor, counts_K: Tensor, sizes
 
 
 def _set_model(output: LabelOutput) -> SetModel:
-    if isinstance(output, CalibratedLabels) and isinstance(output.model, IndependentLabels):
+    if isinstance(output, CalibratedLabels) and isinstance(output.model, IndependentLabels | LabelLevels):
         return IndependentLabels(output.logits_BL)
     assert isinstance(output.model, SetModel), "check() comes first"
     return output.model

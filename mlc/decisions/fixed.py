@@ -27,5 +27,5 @@ class FixedThreshold(ThresholdRule):
         """Raise UserError for an output without marginals."""
         require_marginals(output, rule="fixed")
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Nothing to fit."""

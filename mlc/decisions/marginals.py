@@ -1,5 +1,6 @@
 """What rules that need marginals share: the refusal of outputs that have none."""
 
+from mlc.decisions.instead import rules_for_scores
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput, NotDefinedError
 
@@ -16,5 +17,5 @@ def require_marginals(output: LabelOutput, *, rule: str) -> None:
     except NotDefinedError as error:
         raise UserError(
             f"decision={rule} needs marginals, and {type(output).__name__} has none: use calibration=platt, "
-            f"isotonic or histogram, or decision=global_threshold, per_label_threshold or top_k"
+            f"isotonic or histogram, or {rules_for_scores(output)}"
         ) from error

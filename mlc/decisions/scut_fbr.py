@@ -6,7 +6,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from mlc.decisions.cuts import best_f1_cuts
+from mlc.decisions.cuts import best_f1_cuts, counted, highest_scores, without_positives
 from mlc.decisions.threshold_rule import ThresholdRule
 from mlc.outputs.base import LabelOutput
 
@@ -15,7 +15,8 @@ class SCutFBR(ThresholdRule):
     """The threshold of each label's best F1, unless that F1 on validation data stays under `fbr`.
 
     A rare label's best cut fits the few positives it happened to have, and then decides far too often
-    elsewhere. A label under `fbr` gets a threshold that is rarely or never passed; `fallback_L` says which.
+    elsewhere. A label under `fbr` gets a threshold that is rarely or never passed, and a label that is known
+    nowhere is never decided; `fallback_L` says which.
 
     Args:
         n_labels: number of labels L.
@@ -46,13 +47,13 @@ class SCutFBR(ThresholdRule):
         """Every output has scores, so every output fits."""
 
     @torch.no_grad()
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Sweep all cuts of each label's scores, and distrust those of a low F1."""
-        scores_NL = output.scores()
-        threshold_L, f1_L = best_f1_cuts(scores_NL, y_NL)
-        cautious_L = scores_NL.float().amax(0)
+        scores_NL, count_NL = output.scores(), counted(y_NL, weight_N)
+        threshold_L, f1_L = best_f1_cuts(scores_NL, y_NL, count_NL)
+        cautious_L = highest_scores(scores_NL, count_NL)
         if self.below == "never":
             cautious_L = torch.full_like(cautious_L, torch.inf)
         # A label without positives cannot be trusted under any fbr.
-        self.fallback_L.copy_((f1_L < self.fbr) | ~(y_NL > 0).any(0))
+        self.fallback_L.copy_((f1_L < self.fbr) | without_positives(y_NL, count_NL))
         self.threshold_L.copy_(torch.where(self.fallback_L, cautious_L, threshold_L))

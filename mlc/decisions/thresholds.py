@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mlc.decisions.cuts import best_f1_cuts
+from mlc.decisions.cuts import best_f1_cuts, counted, without_positives
 from mlc.decisions.threshold_rule import ThresholdRule
 from mlc.outputs.base import LabelOutput
 
@@ -22,9 +22,10 @@ class GlobalThreshold(ThresholdRule):
         """Every output has scores, so every output fits."""
 
     @torch.no_grad()
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Sweep all cuts of all scores together."""
-        threshold_1, _ = best_f1_cuts(output.scores().reshape(-1, 1), y_NL.reshape(-1, 1))
+        values = (output.scores(), y_NL, counted(y_NL, weight_N))
+        threshold_1, _ = best_f1_cuts(*(values_NL.reshape(-1, 1) for values_NL in values))
         self.threshold_L.copy_(threshold_1)
 
 
@@ -32,7 +33,8 @@ class PerLabelThreshold(ThresholdRule):
     """A threshold per label, which maximises that label's F1, hence macro-F1, on validation data.
 
     A label without positives in the validation data gets its highest validation score as threshold: it is
-    decided only where it scores above everything that was seen to be negative. `fallback_L` says which.
+    decided only where it scores above everything that was seen to be negative; and a label that is known
+    nowhere is never decided. `fallback_L` says which labels have no positives.
 
     Args:
         n_labels: number of labels L.
@@ -50,8 +52,9 @@ class PerLabelThreshold(ThresholdRule):
         """Every output has scores, so every output fits."""
 
     @torch.no_grad()
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Sweep all cuts of each label's scores."""
-        threshold_L, _ = best_f1_cuts(output.scores(), y_NL)
+        count_NL = counted(y_NL, weight_N)
+        threshold_L, _ = best_f1_cuts(output.scores(), y_NL, count_NL)
         self.threshold_L.copy_(threshold_L)
-        self.fallback_L.copy_(~(y_NL > 0).any(0))
+        self.fallback_L.copy_(without_positives(y_NL, count_NL))

@@ -31,7 +31,7 @@ class TopK(Decision):
                 f"set decision.k to at most {output.n_labels}"
             )
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         """Nothing to fit."""
 
     def forward(self, output: LabelOutput) -> Tensor:

@@ -1,14 +1,16 @@
 """From a recipe to a job, and from a run folder back to its recipe and classifier."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mlc.batch import LabelStatistics
 from mlc.errors import UserError
-from mlc.experiment.recipe import Config, Recipe, check_fit, read_recipe
+from mlc.experiment.instantiate import did_you_mean
+from mlc.experiment.recipe import Recipe, read_recipe
+from mlc.experiment.shipped import Config, load_shipped, shipped
 from mlc.model import Classifier
 from mlc.training.job import Job
 from mlc.training.run_files import Facts, RunFiles, load_facts
@@ -20,15 +22,15 @@ def make_job(recipe: Recipe, folder: Path) -> Job:
     Raises:
         UserError: the data cannot be read, or a choice does not fit it.
     """
-    dataset = recipe.source.load(seed=recipe.seed)
-    labels = LabelStatistics.from_targets(dataset.train.y_NL)
+    dataset = recipe.data()
+    labels = recipe.statistics(dataset)
     recipe = recipe.resolved(labels)
-    check_fit(recipe, labels)
+    recipe.check_fit(labels)
     facts = Facts(dataset.input_shape, dataset.label_names, labels, dataset.preparation)
     classifier = recipe.classifier(input_shape=facts.input_shape, labels=labels)
     _check_batch_size(recipe, classifier, len(dataset.train))
     notes = list(dataset.notes)
-    empty_rows = int((dataset.train.y_NL.sum(1) == 0).sum())
+    empty_rows = int((dataset.train.y_NL == 0).all(1).sum())
     if classifier.loss.ignores_empty_rows and empty_rows:
         notes.append(f"{empty_rows} training rows have no label and carry no gradient under this loss.")
     if classifier.loss.warning is not None:
@@ -89,13 +91,23 @@ class TrainedRun:
     facts: Facts
 
 
-def read_trained_run(folder: Path) -> TrainedRun:
+def read_trained_run(folder: Path, *, otherwise: Mapping[str, str] | None = None) -> TrainedRun:
     """The classifier that a finished run has left.
 
+    Args:
+        folder: of the run.
+        otherwise: other choices of decision or calibration, by the names of their configs; these two then
+            come unfitted.
+
     Raises:
-        UserError: no run, not finished, or damaged.
+        UserError: no run, not finished, damaged, or another choice that does not fit.
     """
-    recipe = read_recipe(read_run_config(folder))
+    config = read_run_config(folder)
+    for group, name in (otherwise or {}).items():
+        if name not in shipped(group):
+            raise UserError(f"{group}={name} does not exist{did_you_mean(name, shipped(group))}")
+        config[group] = load_shipped(group, name)
+    recipe = read_recipe(config)
     path = RunFiles(folder).classifier
     if not path.is_file():
         raise UserError(
@@ -103,8 +115,12 @@ def read_trained_run(folder: Path) -> TrainedRun:
             f"run python -m mlc.train resume={folder}"
         )
     facts, parts = load_facts(path)
+    recipe = recipe.resolved(facts.labels)
+    recipe.check_fit(facts.labels)
     classifier = recipe.classifier(input_shape=facts.input_shape, labels=facts.labels)
     for name, part in classifier.parts().items():
+        if otherwise and name in ("calibrator", "decision"):
+            continue
         try:
             part.load_state_dict(parts[name])
         except (KeyError, RuntimeError) as error:

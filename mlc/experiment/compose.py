@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mlc.errors import Fault, UserError
 from mlc.experiment.instantiate import did_you_mean
-from mlc.experiment.recipe import Config, config_folder, group_names, load_shipped, shipped
+from mlc.experiment.recipe import group_names
+from mlc.experiment.shipped import Config, config_folder, load_shipped, shipped
 
 Start = Callable[[Config, Path], None]
 
@@ -33,16 +34,19 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
         Fault: some runs of a sweep failed by no mistake of the user.
     """
     failures: list[Exception] = []
+    modes: set[RunMode | None] = set()
 
     def task(cfg: DictConfig) -> None:
         # Kept and raised after the last run: Hydra would print its own version of the story.
-        folder = _from_here(Path(HydraConfig.get().runtime.output_dir))
+        hydra = HydraConfig.get()
+        modes.add(hydra.mode)
+        folder = _from_here(Path(hydra.runtime.output_dir))
         try:
             with _removed_if_unused(folder):
                 start(_plain(cfg), folder)
         except Exception as error:
             failures.append(error)
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+            if hydra.mode == RunMode.MULTIRUN:
                 _report(error)
 
     # Without it Hydra prints errors itself and exits; here only the door does.
@@ -54,7 +58,7 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
         hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(_sentence(error)) from error
-    if failures and not multirun:
+    if failures and RunMode.MULTIRUN not in modes:
         raise failures[0]
     if failures:
         kind = UserError if all(isinstance(error, UserError) for error in failures) else Fault

@@ -6,12 +6,12 @@ kind its group asks for.
 """
 
 import difflib
-import functools
 import importlib
 import inspect
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mlc.errors import UserError
@@ -21,6 +21,8 @@ RUNTIME: Mapping[str, frozenset[str]] = {
     "backbone": frozenset({"input_shape"}),
     "head": frozenset({"in_features", "labels"}),
     "loss": frozenset({"labels"}),
+    "auxiliary.head": frozenset({"in_features", "labels"}),
+    "auxiliary.loss": frozenset({"labels"}),
     "decision": frozenset({"n_labels"}),
     "calibration": frozenset({"n_labels"}),
     "optimizer": frozenset({"params"}),
@@ -41,7 +43,7 @@ _ALLOWED = (
 Node = Mapping[str, Any]
 
 
-def make(node: Node, *, group: str, kind: type) -> Callable[..., Any]:
+def make(node: Node, *, group: str, kind: type) -> "Maker":
     """A callable that takes the run-time arguments and builds the node's object.
 
     Args:
@@ -55,15 +57,35 @@ def make(node: Node, *, group: str, kind: type) -> Callable[..., Any]:
     target = _resolve(node, group=group, kind=kind)
     options = {key: value for key, value in node.items() if key not in ("_target_", "_partial_")}
     check_options(target, options, group=group)
-    return functools.partial(_call, target, group, options)
+    return Maker(target, group, options)
 
 
-def _call(target: type, group: str, options: dict[str, Any], **runtime: Any) -> Any:
-    wanted = inspect.signature(target).parameters
-    try:
-        return target(**options, **{key: value for key, value in runtime.items() if key in wanted})
-    except ValueError as error:
-        raise UserError(f"{group}: {error}") from error
+@dataclass(frozen=True)
+class Maker:
+    """A class with its checked options, waiting for the run-time arguments.
+
+    Args:
+        target: the class.
+        group: the config group, for messages.
+        options: the constructor's options.
+    """
+
+    target: type
+    group: str
+    options: Mapping[str, Any]
+
+    def __call__(self, **runtime: Any) -> Any:
+        """The object; it takes of the run-time arguments those that it knows.
+
+        Raises:
+            UserError: the constructor refuses its options.
+        """
+        wanted = inspect.signature(self.target).parameters
+        given = {key: value for key, value in runtime.items() if key in wanted}
+        try:
+            return self.target(**self.options, **given)
+        except ValueError as error:
+            raise UserError(f"{self.group}: {error}") from error
 
 
 def _resolve(node: Node, *, group: str, kind: type) -> type:

@@ -1,33 +1,30 @@
 """A recipe: every choice of a config as something that can be built, checked before any data is read."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, cast
 
 import torch
-import yaml
 from annotated_types import Gt, Interval
 from torch import nn
 
-import mlc
 from mlc.backbones.base import Backbone
-from mlc.batch import LabelStatistics
+from mlc.batch import LabelStatistics, presence
 from mlc.calibration.auto import default_for as default_calibration
 from mlc.calibration.base import Calibrator
-from mlc.data.dataset import DatasetSource
+from mlc.data.dataset import Dataset, DatasetSource
 from mlc.decisions.auto import default_for as default_decision
 from mlc.decisions.base import Decision
 from mlc.errors import UserError
-from mlc.experiment.instantiate import check_value, did_you_mean, make
+from mlc.experiment.instantiate import Maker, check_value, did_you_mean, make
+from mlc.experiment.pairing import check_fit, head_output, linked_output, made_up_labels
+from mlc.experiment.shipped import Config, load_shipped
 from mlc.heads.base import Head
-from mlc.losses.base import Loss, PairingError
-from mlc.model import Classifier, Network
-from mlc.outputs.base import LabelOutput, NotDefinedError
+from mlc.losses.base import Loss
+from mlc.model import Auxiliary, Classifier, Network, feature_size
 from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings, choose_device
 
-Config = dict[str, Any]
 Seed = Annotated[int, Interval(ge=0, lt=2**32)]  # what torch, NumPy and scikit-learn all take
 
 _KINDS: dict[str, type] = {
@@ -42,30 +39,38 @@ _KINDS: dict[str, type] = {
     "trainer": TrainerSettings,
 }
 _FITTED = {"decision": default_decision, "calibration": default_calibration}
+_AUXILIARY_KEYS = ("feature", "weight", "head", "loss")
 
 
 def group_names() -> list[str]:
     """The config groups that a run is made of."""
-    return list(_KINDS)
+    return [*_KINDS, "auxiliary"]
 
 
-def config_folder() -> Path:
-    """Where the shipped configs are: inside an installed wheel, or beside the package in a checkout."""
-    package = Path(mlc.__file__).parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
+@dataclass(frozen=True)
+class AuxiliaryMaker:
+    """The config of an auxiliary head, checked.
 
+    Args:
+        feature: the backbone's feature that it reads.
+        weight: of its loss.
+        head, loss: what it is made of.
+    """
 
-def shipped(group: str) -> list[str]:
-    """Names of the shipped configs of a group."""
-    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+    feature: str
+    weight: float
+    head: Maker
+    loss: Maker
 
+    def build(self, backbone: Backbone, labels: LabelStatistics) -> Auxiliary:
+        """The auxiliary head on this backbone.
 
-def load_shipped(group: str, name: str) -> Config:
-    """One shipped config file, without its defaults list."""
-    node: Config = yaml.safe_load((config_folder() / group / f"{name}.yaml").read_text(encoding="utf-8"))
-    node.pop("defaults", None)
-    return node
+        Raises:
+            UserError: the backbone lacks the feature.
+        """
+        size = feature_size(backbone, self.feature, reader="auxiliary")
+        head = self.head(in_features=size, labels=labels)
+        return Auxiliary(feature=self.feature, head=head, loss=self.loss(labels=labels), weight=self.weight)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,8 @@ class Recipe:
 
     Args:
         config: the config; `decision` and `calibration` may still be `{auto: true}`.
-        makers: per group, a callable that builds its object from run-time arguments.
+        makers: per group, what builds its object from run-time arguments.
+        auxiliary: what builds the auxiliary head, or None.
         source: the data set, not yet loaded.
         settings: the trainer's settings.
         schedule: the learning-rate schedule.
@@ -82,11 +88,48 @@ class Recipe:
     """
 
     config: Config
-    makers: Mapping[str, Callable[..., Any]]
+    makers: Mapping[str, Maker]
+    auxiliary: AuxiliaryMaker | None
     source: DatasetSource
     settings: TrainerSettings
     schedule: Schedule
     seed: int
+
+    @property
+    def needs_label_sets(self) -> bool:
+        """Whether the head must know the different label sets of the training rows."""
+        return cast(type[Head], self.makers["head"].target).needs_label_sets
+
+    def data(self) -> Dataset:
+        """The data, with levels as targets only where the loss reads levels, and else 0 or 1.
+
+        Raises:
+            UserError: the data cannot be read.
+        """
+        dataset = self.source.load(seed=self.seed)
+        if not (dataset.train.y_NL > 1).any():
+            return dataset
+        labels = self.statistics(dataset)
+        loss: Loss = self.makers["loss"](labels=labels)
+        if loss.reads_levels(head_output(self.makers["head"], labels)):
+            return dataset
+        note = f"Targets have {labels.levels} levels; this loss reads them as there (above 0) or not."
+        return replace(dataset.with_targets(presence), notes=(*dataset.notes, note))
+
+    def statistics(self, dataset: Dataset) -> LabelStatistics:
+        """What head and loss may know about the training targets."""
+        y_NL, weight_N = dataset.train.y_NL, dataset.train.weight_N
+        return LabelStatistics.from_targets(y_NL, weight_N, with_sets=self.needs_label_sets)
+
+    def check_fit(self, labels: LabelStatistics) -> None:
+        """Check that all parts fit one another, given the label statistics.
+
+        Raises:
+            UserError: one sentence that names what fits.
+        """
+        check_fit(self.makers, self.settings, labels)
+        if self.auxiliary is not None:
+            linked_output(self.auxiliary.head, self.auxiliary.loss, labels)
 
     def resolved(self, labels: LabelStatistics) -> "Recipe":
         """The recipe with every `auto` replaced by the choice that fits the head on this data."""
@@ -95,18 +138,25 @@ class Recipe:
         makers = dict(self.makers)
         for group, default_for in _FITTED.items():
             if group not in makers:
-                choices[group] = default_for(linked_output(self, labels))
+                choices[group] = default_for(linked_output(makers["head"], makers["loss"], labels))
                 config[group] = load_shipped(group, choices[group])
                 makers[group] = make(config[group], group=group, kind=_KINDS[group])
-        return Recipe(config, makers, self.source, self.settings, self.schedule, self.seed)
+        return replace(self, config=config, makers=makers)
 
     def classifier(self, *, input_shape: tuple[int, ...], labels: LabelStatistics) -> Classifier:
-        """The untrained classifier; the seed decides its initial weights."""
+        """The untrained classifier; the seed decides its initial weights.
+
+        Raises:
+            UserError: a head reads a feature that the backbone lacks.
+        """
         torch.manual_seed(self.seed)
-        backbone = self.makers["backbone"](input_shape=input_shape)
-        head = self.makers["head"](in_features=backbone.out_features, labels=labels)
+        backbone: Backbone = self.makers["backbone"](input_shape=input_shape)
+        make_head = self.makers["head"]
+        reads = cast(type[Head], make_head.target).reads
+        head = make_head(in_features=feature_size(backbone, reads, reader="head"), labels=labels)
+        auxiliary = self.auxiliary.build(backbone, labels) if self.auxiliary else None
         return Classifier(
-            network=Network(backbone=backbone, head=head),
+            network=Network(backbone=backbone, head=head, auxiliary=auxiliary),
             loss=self.makers["loss"](labels=labels),
             calibrator=self.makers["calibration"](n_labels=labels.n_labels),
             decision=self.makers["decision"](n_labels=labels.n_labels),
@@ -125,7 +175,7 @@ def read_recipe(config: Config) -> Recipe:
         UserError: an unknown key, a value of the wrong type or out of range, or choices that do not fit
             one another; one sentence.
     """
-    known = [*_KINDS, "seed", "choices"]
+    known = [*group_names(), "seed", "choices"]
     for key in config:
         if key not in known:
             raise UserError(f"{key} is no part of a config{did_you_mean(str(key), known)}")
@@ -140,6 +190,7 @@ def read_recipe(config: Config) -> Recipe:
     recipe = Recipe(
         config=config,
         makers=makers,
+        auxiliary=_read_auxiliary(config.get("auxiliary")),
         source=makers["dataset"](),
         settings=makers["trainer"](),
         schedule=makers["schedule"](),
@@ -152,86 +203,34 @@ def read_recipe(config: Config) -> Recipe:
     return recipe
 
 
+def _read_auxiliary(node: Any) -> AuxiliaryMaker | None:
+    """The auxiliary head of a config; None where there is none."""
+    if not node:
+        return None
+    check_value(dict[str, Any], node, name="auxiliary")
+    for key in (*node, *_AUXILIARY_KEYS):
+        if key not in _AUXILIARY_KEYS:
+            raise UserError(f"auxiliary.{key} is no option{did_you_mean(str(key), list(_AUXILIARY_KEYS))}")
+        if key not in node:
+            raise UserError(f"auxiliary.{key} is missing; it has {', '.join(_AUXILIARY_KEYS)}")
+    check_value(str, node["feature"], name="auxiliary.feature")
+    check_value(Annotated[float, Gt(0)], node["weight"], name="auxiliary.weight")
+    return AuxiliaryMaker(
+        feature=node["feature"],
+        weight=node["weight"],
+        head=make(node["head"], group="auxiliary.head", kind=Head),
+        loss=make(node["loss"], group="auxiliary.loss", kind=Loss),
+    )
+
+
 def _check_pairing(recipe: Recipe) -> None:
     """Dry run on made-up label statistics: head, loss, calibrator and rule must fit one another."""
     problems = []
     for single_label in (True, False):
-        labels = _made_up_labels(recipe.config, single_label=single_label)
+        labels = made_up_labels(recipe.config, single_label=single_label)
         try:
-            check_fit(recipe.resolved(labels), labels)
+            recipe.resolved(labels).check_fit(labels)
             return
         except UserError as error:
             problems.append(error)
     raise problems[-1]
-
-
-def _made_up_labels(config: Config, *, single_label: bool) -> LabelStatistics:
-    # A list in the loss's options has one number per label. Else many labels, so that top_k with any
-    # sensible k passes here; its k is checked again with the real L.
-    n_labels = next((len(value) for value in config["loss"].values() if isinstance(value, list)), 1000)
-    rows = n_labels if single_label else max(n_labels // 2, 1)
-    return LabelStatistics(
-        positives_L=torch.ones(n_labels, dtype=torch.float64),
-        rows=rows,
-        single_label=single_label,
-        count_histogram_K=torch.tensor([0, rows] if single_label else [0, 0, rows], dtype=torch.float64),
-    )
-
-
-def linked_output(recipe: Recipe, labels: LabelStatistics) -> LabelOutput:
-    """What head and loss give for one example of zeros.
-
-    Raises:
-        PairingError: naming the losses that fit the head.
-    """
-    with torch.random.fork_rng(devices=[]):
-        output = recipe.makers["head"](in_features=1, labels=labels)(torch.zeros(1, 1))
-        loss = recipe.makers["loss"](labels=labels)
-    try:
-        loss.check(output)
-    except PairingError as error:
-        fitting = ", ".join(f"loss={name}" for name in losses_for(output, labels))
-        raise PairingError(f"this loss does not fit this head: {error}; what fits is {fitting}") from None
-    linked: LabelOutput = loss.link(output.detach())
-    return linked
-
-
-def losses_for(output: LabelOutput, labels: LabelStatistics) -> list[str]:
-    """Names of the shipped losses that can train such an output."""
-    fitting = []
-    for name in shipped("loss"):
-        loss = make(load_shipped("loss", name), group="loss", kind=Loss)(labels=labels)
-        try:
-            loss.check(output)
-        except PairingError:
-            continue
-        fitting.append(name)
-    return fitting
-
-
-def check_fit(recipe: Recipe, labels: LabelStatistics) -> None:
-    """Check that head, loss, calibrator and decision rule fit, given the label statistics.
-
-    Raises:
-        UserError: one sentence that names what fits.
-    """
-    output = linked_output(recipe, labels)
-    _check_monitor(recipe.settings, output)
-    if "calibration" in recipe.makers:
-        calibrator = recipe.makers["calibration"](n_labels=labels.n_labels)
-        calibrator.check(output)
-        if "decision" in recipe.makers:
-            recipe.makers["decision"](n_labels=labels.n_labels).check(calibrator(output))
-
-
-def _check_monitor(settings: TrainerSettings, output: LabelOutput) -> None:
-    """Of all metrics only `nll` depends on the head: the others come from decisions and calibrated scores."""
-    if settings.monitor != "nll":
-        return
-    try:
-        output.log_prob(torch.zeros_like(output.scores()))
-    except NotDefinedError as error:
-        raise UserError(
-            f"trainer.monitor=nll is not defined for {type(output).__name__}, which has no probability of a "
-            f"label set: choose another metric, for example trainer.monitor=loss"
-        ) from error

@@ -1,6 +1,7 @@
 """What every head is: a layer from features to an output model."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -10,10 +11,16 @@ from mlc.outputs.base import LabelOutput
 class Head(nn.Module, ABC):
     """Maps features to a batch of distributions over label sets.
 
-    Constructors take the options of the config and, from the experiment, `in_features` (D) and `labels`
-    (LabelStatistics of the training split).
+    Constructors take the options of the config and, from the experiment, `in_features` (the last dimension
+    of the feature that the head reads) and `labels` (LabelStatistics of the training split).
     """
 
+    reads: ClassVar[str] = "pooled"
+    """Name of the backbone's feature that comes in: "pooled" is B×D, "tokens" is B×T×C."""
+
+    needs_label_sets: ClassVar[bool] = False
+    """Whether `labels.sets_ML` must be there, which costs a sort of all training rows."""
+
     @abstractmethod
-    def forward(self, features_BD: Tensor) -> LabelOutput:
+    def forward(self, features: Tensor) -> LabelOutput:
         """The output model of every example."""

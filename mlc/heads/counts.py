@@ -73,8 +73,11 @@ def _read_negative_binomial(raw_BK: Tensor) -> NegativeBinomialCount:
 
 def _size_by_moments(labels: LabelStatistics) -> float:
     """r from variance = μ + μ²/r of the training counts, at most LARGEST_FIRST_SIZE."""
+    rows = labels.count_histogram_K.sum().item()  # those without unknown labels: perhaps none
+    if not rows:
+        return LARGEST_FIRST_SIZE
     counts_K = torch.arange(labels.max_count + 1, dtype=torch.float64)
-    p_K = labels.count_histogram_K.cpu() / labels.count_histogram_K.sum().item()
+    p_K = labels.count_histogram_K.cpu() / rows
     mean = float(counts_K @ p_K)
     excess = float((counts_K - mean).square() @ p_K) - mean
     return mean**2 / max(excess, mean**2 / LARGEST_FIRST_SIZE) if mean else LARGEST_FIRST_SIZE

@@ -1,4 +1,7 @@
-"""Bias values that make an untrained head predict the training frequencies."""
+"""Bias values that make an untrained head predict the training frequencies.
+
+Both are smoothed by half a row, so that they stay finite, and count only rows in which a label is known.
+"""
 
 import torch
 from torch import Tensor
@@ -7,12 +10,15 @@ from mlc.batch import LabelStatistics
 
 
 def log_odds_of_frequency(labels: LabelStatistics) -> Tensor:
-    """L logits of each label's training frequency, smoothed by half a row so that they stay finite."""
-    frequency_L = (labels.positives_L + 0.5) / (labels.rows + 1)
-    return torch.logit(frequency_L).float()
+    """L logits of each label's training frequency."""
+    return torch.logit(_smoothed_frequency(labels)).float()
 
 
 def log_share_of_labels(labels: LabelStatistics) -> Tensor:
-    """L log shares of all training labels, smoothed by half a row, centred so that they stay small."""
-    log_L = (labels.positives_L + 0.5).log()
+    """L log frequencies, centred so that they stay small; softmax makes shares of all labels of them."""
+    log_L = _smoothed_frequency(labels).log()
     return (log_L - log_L.mean()).float()
+
+
+def _smoothed_frequency(labels: LabelStatistics) -> Tensor:
+    return (labels.positives_L + 0.5) / (labels.known_L + 1)

@@ -8,7 +8,7 @@ from annotated_types import Interval
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlc.losses.base import Loss
+from mlc.losses.base import LabelLoss
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
@@ -16,15 +16,15 @@ from mlc.outputs.scores_only import ScoresOnly
 
 
 def absolute_kl(q_BL: Tensor, y_BL: Tensor, epsilon: float) -> Tensor:
-    """B divergences Σ_l |(y_l - q_l) log(y_l / q_l)|, both clipped below at epsilon.
+    """B×L terms |(y - q) log(y / q)|, both clipped below at epsilon.
 
-    Every term is >= 0 and the rows need not sum to 1: it is Jeffreys' divergence of pseudo-distributions.
+    The rows need not sum to 1: summed over labels it is Jeffreys' divergence of pseudo-distributions.
     """
     q_BL, y_BL = q_BL.clamp(min=epsilon), y_BL.clamp(min=epsilon)
-    return ((y_BL - q_BL) * (y_BL / q_BL).log()).sum(1)
+    return (y_BL - q_BL) * (y_BL / q_BL).log()
 
 
-class AbsoluteKL(Loss):
+class AbsoluteKL(LabelLoss):
     """Absolute KL on σ(z) (S13), or on the product Z · P of a factorised head (S11).
 
     Args:
@@ -35,6 +35,9 @@ class AbsoluteKL(Loss):
     N grows and M falls with q, hence p = N / (N + M) is an exact inverse link for σ(z). The product of a
     factorised head has no such reading as probabilities (it may exceed 1): there the loss leaves scores.
     Below ε the clipping leaves no gradient: a true label that falls so low stays there.
+
+    An unknown label leaves out its own term alone: Z · P_l stands for label l in the whole row. With shares
+    of the known labels only, Z would learn how many labels are known to be true.
     """
 
     accepts = (IndependentLabels, FactorisedCount)
@@ -43,8 +46,8 @@ class AbsoluteKL(Loss):
         super().__init__()
         self.epsilon = epsilon
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        """B losses."""
+    def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B×L losses."""
         return absolute_kl(output.scores(), y_BL, self.epsilon)
 
     def link(self, output: LabelOutput) -> LabelOutput:

@@ -8,14 +8,14 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlc.losses.base import Loss
+from mlc.losses.base import LabelLoss
 from mlc.losses.focal import focal_term
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
 
 
-class AsymmetricLoss(Loss):
+class AsymmetricLoss(LabelLoss):
     """-Σ_l [y (1 - p)^γ₊ log p + (1 - y) p_m^γ₋ log(1 - p_m)], p = σ(z), p_m = max(p - m, 0).
 
     Args:
@@ -47,11 +47,11 @@ class AsymmetricLoss(Loss):
         self.gamma_negative = gamma_negative
         self.margin = margin
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        """B losses."""
+    def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B×L losses."""
         logits_BL = cast(IndependentLabels, output).logits_BL
         positive_BL = focal_term(logits_BL, self.gamma_positive)
-        return torch.where(y_BL > 0.5, positive_BL, self._negative_term(logits_BL)).sum(1)
+        return torch.where(y_BL > 0.5, positive_BL, self._negative_term(logits_BL))
 
     def _negative_term(self, logits_BL: Tensor) -> Tensor:
         log_margin = math.log(self.margin) if self.margin > 0 else -math.inf

@@ -3,8 +3,10 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from mlc.batch import split_unknown
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput
 
@@ -14,13 +16,17 @@ class PairingError(UserError):
 
 
 class Loss(nn.Module, ABC):
-    """A function of (output, targets), unreduced over examples and summed over labels.
+    """A function of (output, targets, weights), unreduced over examples and summed over labels.
+
+    Unknown targets are NaN and count as if they were not there; weight k counts as k such rows. A loss
+    derives from the class that says over what it is a sum: LabelLoss, ExampleLoss or BatchLoss.
 
     It owns its inverse link: only the loss knows what its optimum means, so only it may turn a trained
     output into marginals.
     """
 
     accepts: ClassVar[tuple[type[LabelOutput], ...]]
+    accepts_levels: ClassVar[tuple[type[LabelOutput], ...]] = ()  # those of them whose targets are levels
     ignores_empty_rows: ClassVar[bool] = False
     couples_batch: ClassVar[bool] = False
     warning: ClassVar[str | None] = None  # said at the start of every run with this loss
@@ -33,13 +39,50 @@ class Loss(nn.Module, ABC):
                 f"{type(self).__name__} trains {wanted}, and the head gives {type(output).__name__}"
             )
 
+    def reads_levels(self, output: LabelOutput) -> bool:
+        """True where the targets must be the levels themselves, and not whether the label is there."""
+        return isinstance(output, self.accepts_levels)
+
     @abstractmethod
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        """B losses."""
+    def forward(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
+        """B losses; the objective is their mean.
+
+        Args:
+            output: what the head gives for B examples.
+            y_BL: targets 0 or 1 (levels where `reads_levels`), NaN where unknown; a row without a known
+                label costs 0.
+            weight_B: weights >= 0 of the examples, already in the losses; None where all are 1.
+        """
 
     @abstractmethod
     def link(self, output: LabelOutput) -> LabelOutput:
         """The output with the loss's distortion undone; ScoresOnly where that cannot be."""
+
+
+class ExampleLoss(Loss):
+    """A sum over examples."""
+
+    @abstractmethod
+    def per_example(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B losses of weight 1; y_BL is NaN where unknown."""
+
+    def forward(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
+        """Each example's loss times its weight."""
+        loss_B = self.per_example(output, y_BL)
+        return loss_B if weight_B is None else loss_B * weight_B
+
+
+class LabelLoss(ExampleLoss):
+    """A sum over examples and labels."""
+
+    @abstractmethod
+    def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B×L losses; y_BL is 0 where unknown, and what stands there is left out."""
+
+    def per_example(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """The sum over the known labels."""
+        y_BL, known_BL = split_unknown(y_BL)
+        return torch.where(known_BL, self.per_label(output, y_BL), 0).sum(1)
 
 
 class BatchLoss(Loss):
@@ -52,9 +95,11 @@ class BatchLoss(Loss):
     couples_batch = True
 
     @abstractmethod
-    def of_batch(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        """The batch's loss, a scalar."""
+    def of_batch(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor) -> Tensor:
+        """The loss, a scalar, of a batch in which each row stands as often as its weight says."""
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+    def forward(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
         """B copies of the batch's loss: their mean is that loss, and sums over batches weigh by rows."""
-        return self.of_batch(output, y_BL).expand(len(y_BL))
+        if weight_B is None:
+            weight_B = y_BL.new_ones(len(y_BL))
+        return self.of_batch(output, y_BL, weight_B).expand(len(y_BL))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from mlc.batch import LabelStatistics
 from mlc.errors import UserError
-from mlc.losses.base import Loss
+from mlc.losses.base import LabelLoss
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 
@@ -18,13 +18,13 @@ from mlc.outputs.independent import IndependentLabels
 _INVERTED = 1 - 1e-4
 
 
-class BinaryCrossEntropy(Loss):
+class BinaryCrossEntropy(LabelLoss):
     """-Σ_l a_l [w_l t_l log σ(z_l) + (1 - t_l) log(1 - σ(z_l))], t = (1 - s) y + s/2 (S3, S5).
 
     Args:
         labels: training label statistics.
         positive_weight: w, one number for every label, a list with one number per label, or "balanced":
-            negatives per positive of each label.
+            known negatives per positive of each label; 1 for a label that is never known.
         max_positive_weight: cap of the balanced weights, so that a label with two positives cannot rule.
         label_weight: a, "equal" for 1, or "balanced": in proportion to 1 / (positives of the label), mean 1;
             a label without positives weighs as much as the rarest that has some.
@@ -57,8 +57,8 @@ class BinaryCrossEntropy(Loss):
         self.positive_weight_L: Tensor
         self.label_weight_L: Tensor
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        """B losses in nats."""
+    def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B×L losses in nats."""
         logits_BL = cast(IndependentLabels, output).logits_BL
         target_BL = (1 - self.label_smoothing) * y_BL + self.label_smoothing / 2
         return F.binary_cross_entropy_with_logits(
@@ -67,7 +67,7 @@ class BinaryCrossEntropy(Loss):
             weight=self.label_weight_L,
             pos_weight=self.positive_weight_L,
             reduction="none",
-        ).sum(1)
+        )
 
     def link(self, output: LabelOutput) -> LabelOutput:
         """Logits less log w, without the smoothing."""
@@ -81,7 +81,8 @@ def _positive_weights(
     """L weights w."""
     positives_L = labels.positives_L.clamp(min=1)
     if positive_weight == "balanced":
-        return ((labels.rows - positives_L) / positives_L).clamp(1 / cap, cap)
+        ratio_L = ((labels.known_L - positives_L) / positives_L).clamp(1 / cap, cap)
+        return torch.where(labels.known_L > 0, ratio_L, 1)
     if isinstance(positive_weight, list) and len(positive_weight) != labels.n_labels:
         raise UserError(
             f"loss.positive_weight has {len(positive_weight)} numbers, and the data have {labels.n_labels} "

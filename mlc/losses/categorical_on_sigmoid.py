@@ -5,13 +5,13 @@ from typing import cast
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlc.losses.base import Loss
+from mlc.losses.base import LabelLoss
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
 
 
-class CategoricalOnSigmoid(Loss):
+class CategoricalOnSigmoid(LabelLoss):
     """-Σ_l y_l log σ(z_l), from logits (S4).
 
     What a softmax's loss does to sigmoids: a false label never reaches it, and nothing else holds the scores
@@ -26,9 +26,9 @@ class CategoricalOnSigmoid(Loss):
         "rises without end; loss=binary_cross_entropy is what was meant."
     )
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        """B losses in nats."""
-        return -(y_BL * F.logsigmoid(cast(IndependentLabels, output).logits_BL)).sum(1)
+    def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B×L losses in nats."""
+        return -y_BL * F.logsigmoid(cast(IndependentLabels, output).logits_BL)
 
     def link(self, output: LabelOutput) -> LabelOutput:
         """Scores σ(z)."""

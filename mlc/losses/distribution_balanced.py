@@ -7,23 +7,23 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from mlc.batch import LabelStatistics
-from mlc.losses.base import Loss
+from mlc.losses.base import LabelLoss
 from mlc.losses.focal import focal_term
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
 
 
-class DistributionBalancedLoss(Loss):
+class DistributionBalancedLoss(LabelLoss):
     """Σ_l w_l [y (1 - q)^γ (-log q) + (1 - y)/λ · p^γ (-log(1 - p))], q = σ(z - ν), p = σ(λ (z - ν)).
 
     Two ideas. *Re-balanced weights* w = α + σ(β (r - μ)): r_l = (1/n_l) / Σ_true (1/n_j) is how often a row
-    would be drawn for label l alone, in relation to how often it is drawn for any of its labels. A row
+    would be drawn for label l alone, in relation to how often it is drawn for any of its known labels. A row
     without labels has the limit r = ∞. *Negative-tolerant regularisation*: the bias ν = κ log(N/n - 1) / λ
     asks less of a rare label before it counts as false, and λ > 1 lets go of it sooner once it does.
 
     Args:
-        labels: training label statistics; n positives of each label among N rows.
+        labels: training label statistics; n positives of each label among the N rows in which it is known.
         weight_floor: α.
         weight_slope: β.
         weight_centre: μ.
@@ -59,20 +59,21 @@ class DistributionBalancedLoss(Loss):
         self.weight_centre = weight_centre
         self.negative_scale = negative_scale
         self.gamma = gamma
-        positives_L = labels.positives_L.clamp(0.5, labels.rows - 0.5)
-        bias_L = bias_scale * torch.log(labels.rows / positives_L - 1) / negative_scale
+        known_L = labels.known_L.clamp(min=1)
+        positives_L = labels.positives_L.clamp(min=0.5).minimum(known_L - 0.5)
+        bias_L = bias_scale * torch.log(known_L / positives_L - 1) / negative_scale
         self.register_buffer("rarity_L", (1 / positives_L).float(), persistent=False)
         self.register_buffer("bias_L", bias_L.float(), persistent=False)
         self.rarity_L: Tensor
         self.bias_L: Tensor
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        """B losses."""
+    def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B×L losses."""
         logits_BL = cast(IndependentLabels, output).logits_BL - self.bias_L
         false_BL = 1 - y_BL
         signed_BL = logits_BL * (y_BL - self.negative_scale * false_BL)
         scale_BL = y_BL + false_BL / self.negative_scale
-        return (self._weights(y_BL) * scale_BL * focal_term(signed_BL, self.gamma)).sum(1)
+        return self._weights(y_BL) * scale_BL * focal_term(signed_BL, self.gamma)
 
     def _weights(self, y_BL: Tensor) -> Tensor:
         """B×L re-balanced weights w."""

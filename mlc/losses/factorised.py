@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
+import torch
 from annotated_types import Ge
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlc.batch import LabelStatistics
-from mlc.losses.base import Loss, PairingError
+from mlc.batch import LabelStatistics, split_unknown
+from mlc.losses.base import ExampleLoss, PairingError
 from mlc.losses.counts import categorical_map, negative_binomial_nll, poisson_nll
 from mlc.losses.shares import share_cross_entropy
 from mlc.outputs.base import LabelOutput
@@ -23,7 +24,7 @@ _TRAINS: dict[str, tuple[type[CountModel], ...]] = {
 }
 
 
-class FactorisedLoss(Loss):
+class FactorisedLoss(ExampleLoss):
     """share_weight · KL(y/n ‖ P) + count_weight · (count term) (S10, S12, S14).
 
     Args:
@@ -34,7 +35,8 @@ class FactorisedLoss(Loss):
         count_prior_weight: λ of "categorical_map": each row's count is drawn towards the training counts as
             if by λ further observations. The other count losses have no prior.
 
-    A row without labels has no share term; its count term stays.
+    A row without labels has no share term; its count term stays. Where labels are unknown, the shares are
+    those of the known ones, and the count term is left out: how many labels the row has is not known.
     """
 
     accepts = (FactorisedCount,)
@@ -53,7 +55,8 @@ class FactorisedLoss(Loss):
         self.share_weight = share_weight
         self.count_weight = count_weight
         self.count_prior_weight = count_prior_weight
-        share_K = (labels.count_histogram_K / labels.rows).float()
+        rows_K = labels.count_histogram_K
+        share_K = (rows_K / rows_K.sum().clamp(min=torch.finfo(rows_K.dtype).tiny)).float()
         # A head counts to 1 at least, even where no training row has a label.
         prior_K = F.pad(share_K, (0, max(0, 2 - len(share_K))))
         self.register_buffer("count_prior_K", prior_K, persistent=False)
@@ -71,13 +74,15 @@ class FactorisedLoss(Loss):
                 f"{type(output.count).__name__}"
             )
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+    def per_example(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
         """B losses."""
         assert isinstance(output, FactorisedCount), "check() comes first"
+        y_BL, known_BL = split_unknown(y_BL)
         n_B = y_BL.sum(1)
         # KL = cross-entropy less the entropy of y/n, which is log n.
-        kl_B = share_cross_entropy(output.share_logits_BL, y_BL) - n_B.clamp(min=1).log()
-        return self.share_weight * kl_B + self.count_weight * self._count_term(output.count, y_BL)
+        kl_B = share_cross_entropy(output.share_logits_BL, y_BL, known_BL) - n_B.clamp(min=1).log()
+        count_B = torch.where(known_BL.all(1), self._count_term(output.count, y_BL), 0)
+        return self.share_weight * kl_B + self.count_weight * count_B
 
     def _count_term(self, count: CountModel, y_BL: Tensor) -> Tensor:
         n_B = y_BL.sum(1)

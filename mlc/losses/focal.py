@@ -8,7 +8,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlc.losses.base import Loss
+from mlc.losses.base import LabelLoss
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 
@@ -29,7 +29,7 @@ def log_focal_pull(logits: Tensor, gamma: float) -> Tensor:
     return gamma * log_rest + torch.logaddexp(log_rest, log_gamma + log_q + log_nll)
 
 
-class FocalLoss(Loss):
+class FocalLoss(LabelLoss):
     """-Σ_l α_t (1 - p_t)^γ log p_t, from logits; p_t = σ(z) where the label is true, else 1 - σ(z).
 
     Args:
@@ -56,12 +56,12 @@ class FocalLoss(Loss):
         self.gamma = gamma
         self.alpha = alpha
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        """B losses."""
+    def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B×L losses."""
         sign_BL = 2 * y_BL - 1
         weight_BL = self.alpha * y_BL + (1 - self.alpha) * (1 - y_BL)
         logits_BL = cast(IndependentLabels, output).logits_BL
-        return (weight_BL * focal_term(sign_BL * logits_BL, self.gamma)).sum(1)
+        return weight_BL * focal_term(sign_BL * logits_BL, self.gamma)
 
     def link(self, output: LabelOutput) -> LabelOutput:
         """Logits of p from the stationarity condition."""

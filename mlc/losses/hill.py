@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlc.losses.base import Loss
+from mlc.losses.base import LabelLoss
 from mlc.losses.focal import focal_term, log_focal_pull
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
@@ -17,7 +17,7 @@ _MARGIN = 1.0
 _LAMBDA = 1.5
 
 
-class HillLoss(Loss):
+class HillLoss(LabelLoss):
     """Σ_l [-y (1 - q)² log q + (1 - y)(1.5 - p) p²], p = σ(z), q = σ(z - 1), for missing labels.
 
     The cost of a false label levels off at p = 1, so a confident "mistake" is let be. With P(y=1) = p the
@@ -33,12 +33,12 @@ class HillLoss(Loss):
 
     accepts = (IndependentLabels,)
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        """B losses."""
+    def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B×L losses."""
         logits_BL = cast(IndependentLabels, output).logits_BL
         p_BL = torch.sigmoid(logits_BL)
         positive_BL = focal_term(logits_BL - _MARGIN, _GAMMA)
-        return torch.where(y_BL > 0.5, positive_BL, (_LAMBDA - p_BL) * p_BL.square()).sum(1)
+        return torch.where(y_BL > 0.5, positive_BL, (_LAMBDA - p_BL) * p_BL.square())
 
     def link(self, output: LabelOutput) -> LabelOutput:
         """Logits log N - log M."""

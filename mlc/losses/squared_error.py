@@ -4,19 +4,19 @@ from typing import cast
 
 from torch import Tensor
 
-from mlc.losses.base import Loss
+from mlc.losses.base import LabelLoss
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 
 
-class SquaredError(Loss):
+class SquaredError(LabelLoss):
     """Σ_l (y_l - σ(z_l))² (S20). Proper (the Brier score), but its gradient dies where σ saturates."""
 
     accepts = (IndependentLabels,)
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        """B losses."""
-        return (y_BL - cast(IndependentLabels, output).marginals()).square().sum(1)
+    def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B×L losses."""
+        return (y_BL - cast(IndependentLabels, output).marginals()).square()
 
     def link(self, output: LabelOutput) -> LabelOutput:
         """The output itself: the optimum is p."""

@@ -42,20 +42,39 @@ class TwoWayLoss(BatchLoss):
         self.positive_temperature = positive_temperature
         self.negative_temperature = negative_temperature
 
-    def of_batch(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+    def of_batch(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor) -> Tensor:
         """The two means, added."""
         logits_BL = cast(IndependentLabels, output).logits_BL
-        true_BL = y_BL > 0.5
-        return self._one_way(logits_BL, true_BL, dim=1) + self._one_way(logits_BL, true_BL, dim=0)
+        # An unknown label is NaN: neither true nor false. A row without weight is not there.
+        there_B1 = weight_B[:, None] > 0
+        true_BL, false_BL = (y_BL > 0.5) & there_B1, (y_BL <= 0.5) & there_B1
+        log_weight_B1 = weight_B.log()[:, None]
+        rows_B = self._one_way(logits_BL, true_BL, false_BL, dim=1)
+        labels_L = self._one_way(logits_BL, true_BL, false_BL, log_weight_B1, dim=0)
+        return _mean(rows_B, weight_B * true_BL.any(1)) + _mean(labels_L, true_BL.any(0))
 
-    def _one_way(self, logits_BL: Tensor, true_BL: Tensor, *, dim: int) -> Tensor:
-        """The mean over the rows (dim=1) or labels (dim=0) with something true; 0 where there is none."""
+    def _one_way(
+        self,
+        logits_BL: Tensor,
+        true_BL: Tensor,
+        false_BL: Tensor,
+        log_weight: Tensor | float = 0.0,
+        *,
+        dim: int,
+    ) -> Tensor:
+        """Softplus per row (dim=1) or label (dim=0); 0 where nothing is true, or nothing is false."""
         hot, cold = self.positive_temperature, self.negative_temperature
         # Where one side is empty its log-sum-exp is minus infinity, and the softplus 0.
-        lowest_true = hot * (-logits_BL / hot).masked_fill(~true_BL, -torch.inf).logsumexp(dim)
-        highest_false = cold * (logits_BL / cold).masked_fill(true_BL, -torch.inf).logsumexp(dim)
-        return F.softplus(highest_false + lowest_true).sum() / true_BL.any(dim).sum().clamp(min=1)
+        true_mass = (log_weight - logits_BL / hot).masked_fill(~true_BL, -torch.inf)
+        false_mass = (log_weight + logits_BL / cold).masked_fill(~false_BL, -torch.inf)
+        return F.softplus(cold * false_mass.logsumexp(dim) + hot * true_mass.logsumexp(dim))
 
     def link(self, output: LabelOutput) -> LabelOutput:
         """Scores σ(z)."""
         return ScoresOnly(output.score_logits(), output.scores())
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    """The weighted mean; 0 where nothing has weight."""
+    total = weight.sum()
+    return (weight * values).sum() / torch.where(total > 0, total, 1)

@@ -5,13 +5,13 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from mlc.losses.base import Loss
+from mlc.losses.base import ExampleLoss
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
 
 
-class ZLPR(Loss):
+class ZLPR(ExampleLoss):
     """log(1 + Σ_false exp z_l) + log(1 + Σ_true exp(-z_l)); a label is decided where z > 0.
 
     Scores only. It is level where
@@ -27,11 +27,12 @@ class ZLPR(Loss):
 
     accepts = (IndependentLabels,)
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+    def per_example(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
         """B losses."""
         logits_BL = cast(IndependentLabels, output).logits_BL
-        true_BL = y_BL > 0.5
-        return _log1p_sum_exp(logits_BL.masked_fill(true_BL, -torch.inf)) + _log1p_sum_exp(
+        # An unknown label is NaN: neither true nor false.
+        true_BL, false_BL = y_BL > 0.5, y_BL <= 0.5
+        return _log1p_sum_exp(logits_BL.masked_fill(~false_BL, -torch.inf)) + _log1p_sum_exp(
             (-logits_BL).masked_fill(~true_BL, -torch.inf)
         )
 

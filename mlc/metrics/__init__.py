@@ -8,6 +8,8 @@
 | average_precision | metrics of the order of the rows for one label, from the same ranks; exact |
 | score_histogram | the same within a stated bound, in memory that does not grow with the rows |
 | calibration | metrics of probabilities |
+| levels | metrics of labels that have levels |
+| weights | how much rows and entries count: weights of rows, unknown targets |
 | accumulators | torchmetrics states of the sums above: batches and processes merge |
 | suite | all of them at once, under flat names |
 """

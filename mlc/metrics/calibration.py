@@ -9,19 +9,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mlc.metrics.weights import entry_weights, grand_total, known_mean, weighed
+
 BINS = 15
 # A probability given to what happened counts as no less than this, so that log loss stays finite.
 SMALLEST_PROBABILITY = 1e-7
 
 
 class CalibrationSums(NamedTuple):
-    """What a batch adds to the calibration metrics (float64).
+    """What a batch adds to the calibration metrics (float64), each entry times its row's weight.
 
     Args:
-        rows_KL: rows in each of the BINS bins, per label.
+        rows_KL: known rows in each of the BINS bins, per label.
         probability_KL: sum of their probabilities.
         positives_KL: sum of their targets.
-        squared_error: sum of (p - y)² over rows and labels.
+        squared_error: sum of (p - y)² over known targets.
     """
 
     rows_KL: Tensor
@@ -34,8 +36,8 @@ class LogLossSums(NamedTuple):
     """What a batch adds to the log loss.
 
     Args:
-        nats: sum over rows and labels of -log(probability given to what happened), float64.
-        cells: number of rows times labels.
+        nats: sum over known targets of -log(probability given to what happened), float64.
+        cells: number of known targets.
     """
 
     nats: Tensor
@@ -63,32 +65,49 @@ class Reliability(NamedTuple):
     per_label: ReliabilityBins
 
 
-def calibration_sums(p_BL: Tensor, y_BL: Tensor) -> CalibrationSums:
-    """Sum probabilities and targets (0 or 1) per label and bin: [0, 1/K), [1/K, 2/K), .. [1 - 1/K, 1]."""
+def calibration_sums(p_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) -> CalibrationSums:
+    """Sum probabilities and targets per label and bin: [0, 1/K), [1/K, 2/K), .. [1 - 1/K, 1].
+
+    Args:
+        p_BL: probabilities.
+        y_BL: targets: 0 or 1, NaN where unknown.
+        weight_B: weights of the rows; None where all are 1.
+    """
     bin_BL = (p_BL * BINS).long().clamp_(0, BINS - 1)
     zero_KL = p_BL.new_zeros(BINS, p_BL.shape[1], dtype=torch.float64)
+    count_BL, y_BL = entry_weights(y_BL, weight_B), y_BL.nan_to_num(nan=0.0)
+    one_BL = zero_KL.new_ones(()).expand(bin_BL.shape)
     return CalibrationSums(
-        rows_KL=zero_KL.scatter_add(0, bin_BL, zero_KL.new_ones(()).expand(bin_BL.shape)),
-        probability_KL=zero_KL.scatter_add(0, bin_BL, p_BL.double()),
-        positives_KL=zero_KL.scatter_add(0, bin_BL, y_BL.double()),
-        squared_error=(p_BL - y_BL).square().sum(dtype=torch.float64),
+        rows_KL=zero_KL.scatter_add(0, bin_BL, one_BL if count_BL is None else count_BL),
+        probability_KL=zero_KL.scatter_add(0, bin_BL, weighed(p_BL, count_BL)),
+        positives_KL=zero_KL.scatter_add(0, bin_BL, weighed(y_BL, count_BL)),
+        squared_error=grand_total((p_BL - y_BL).square(), count_BL),
     )
 
 
-def log_loss_sums(p_BL: Tensor, y_BL: Tensor) -> LogLossSums:
-    """Sum the binary cross-entropy of the marginals; a row and label costs at most 16.1 nats."""
-    given_BL = torch.where(y_BL.bool(), p_BL, 1 - p_BL).clamp(min=SMALLEST_PROBABILITY)
-    nats = -given_BL.log().sum(dtype=torch.float64)
-    return LogLossSums(nats=nats, cells=nats.new_tensor(p_BL.numel()))
+def log_loss_sums(p_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) -> LogLossSums:
+    """Sum the binary cross-entropy of the marginals; a known target costs at most 16.1 nats.
+
+    Args:
+        p_BL: marginals.
+        y_BL: targets: 0 or 1, NaN where unknown.
+        weight_B: weights of the rows; None where all are 1.
+    """
+    given_BL = torch.where(y_BL > 0, p_BL, 1 - p_BL).clamp(min=SMALLEST_PROBABILITY)
+    count_BL = entry_weights(y_BL, weight_B)
+    nats = -grand_total(given_BL.log(), count_BL)
+    return LogLossSums(nats=nats, cells=nats.new_tensor(p_BL.numel()) if count_BL is None else count_BL.sum())
 
 
 def log_loss(sums: LogLossSums) -> float:
-    """Log loss of the marginals: mean over rows and labels, in nats."""
+    """Log loss of the marginals: mean over the known targets of all rows and labels, in nats."""
     return float(sums.nats / sums.cells)
 
 
 def label_calibration_error(sums: CalibrationSums) -> Tensor:
     """Expected calibration error of each label, L values: Σ_b (n_b / N) |frequency_b - mean probability_b|.
+
+    N are the rows in which the label is known; it is NaN where there are none.
 
     Source: Naeini, Cooper & Hauskrecht, 2015; Guo et al., 2017, eq. 3, with the label's frequency for
         their accuracy.
@@ -99,13 +118,13 @@ def label_calibration_error(sums: CalibrationSums) -> Tensor:
 
 
 def calibration_metrics(sums: CalibrationSums) -> dict[str, float]:
-    """Class-wise ECE (mean over labels) and Brier score (mean over rows and labels of (p - y)²).
+    """Class-wise ECE (mean over labels) and Brier score (mean over known targets of (p - y)²).
 
     Source: Kull et al., 2019 (class-wise ECE); Brier, 1950.
     Differs: Brier sums over the two outcomes of an event, which doubles the value given here.
     """
     return {
-        "classwise_ece": float(label_calibration_error(sums).mean()),
+        "classwise_ece": float(known_mean(label_calibration_error(sums), sums.rows_KL.sum(0))),
         "brier": float(sums.squared_error / sums.rows_KL.sum()),
     }
 

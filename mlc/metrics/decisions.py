@@ -1,64 +1,97 @@
 """Metrics of decided label sets: everything follows from counts per label and sums over rows.
 
 Where a denominator is 0 (a label or row with nothing true and nothing decided) precision, recall and F1 are
-0, and the label or row counts in the mean, as in scikit-learn with zero_division=0.
+0, and the label or row counts in the mean, as in scikit-learn with zero_division=0. A label or row of which
+nothing is known counts in no mean.
 """
 
 from typing import NamedTuple
 
 from torch import Tensor
 
+from mlc.metrics.weights import divide, known_entries, known_mean, only_known, total
+
 
 class DecisionSums(NamedTuple):
-    """What a batch adds to the metrics of decisions.
+    """What a batch adds to the metrics of decisions: int64, or float64 sums of the rows' weights.
 
     Args:
         tp_L: rows in which the label is decided and true.
-        predicted_L: rows in which it is decided.
+        predicted_L: rows in which it is decided, and known.
         support_L: rows in which it is true.
+        known_L: rows in which it is known.
+        unknown: entries (of all rows and labels) that are unknown.
         samples_f1: sum over rows of the F1 of the row's set.
         exact_rows: rows whose set is decided without a fault.
         count_error: sum over rows of |labels decided - labels true|.
         empty_rows: rows for which nothing is decided.
-        rows: number of rows.
+        rows: number of rows with a known label; only these count above.
+        unlabelled_rows: number of rows without.
     """
 
     tp_L: Tensor
     predicted_L: Tensor
     support_L: Tensor
+    known_L: Tensor
+    unknown: Tensor
     samples_f1: Tensor
     exact_rows: Tensor
     count_error: Tensor
     empty_rows: Tensor
     rows: Tensor
+    unlabelled_rows: Tensor
 
 
-def decision_sums(decisions_BL: Tensor, y_BL: Tensor) -> DecisionSums:
-    """Count what was decided (B×L booleans) against what is true (B×L, 0 or 1)."""
-    true_BL = y_BL.bool()
+def decision_sums(decisions_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) -> DecisionSums:
+    """Count what was decided against what is true.
+
+    Args:
+        decisions_BL: booleans.
+        y_BL: targets: 0 or 1, NaN where unknown.
+        weight_B: weights of the rows; None where all are 1.
+    """
+    known_BL = known_entries(y_BL)
+    true_BL = y_BL > 0
+    if known_BL is None:
+        labelled_B = true_BL.new_ones(len(y_BL))
+        known_L = total(labelled_B, weight_B).repeat(y_BL.shape[1])
+        unknown = known_L.new_zeros(())
+    else:
+        labelled_B = known_BL.any(1)
+        known_L = total(known_BL, weight_B)
+        unknown = total(~known_BL, weight_B).sum()
+        decisions_BL = decisions_BL & known_BL
     hit_BL = decisions_BL & true_BL
     tp_B, predicted_B, support_B = hit_BL.sum(1), decisions_BL.sum(1), true_BL.sum(1)
     return DecisionSums(
-        tp_L=hit_BL.sum(0),
-        predicted_L=decisions_BL.sum(0),
-        support_L=true_BL.sum(0),
-        samples_f1=_f1(tp_B, predicted_B, support_B).sum(),
-        exact_rows=((tp_B == predicted_B) & (tp_B == support_B)).sum(),
-        count_error=(predicted_B - support_B).abs().sum(),
-        empty_rows=(predicted_B == 0).sum(),
-        rows=predicted_B.new_tensor(len(predicted_B)),
+        tp_L=total(hit_BL, weight_B),
+        predicted_L=total(decisions_BL, weight_B),
+        support_L=total(true_BL, weight_B),
+        known_L=known_L,
+        unknown=unknown,
+        # Unlabelled rows have nothing true and nothing decided, which adds 0 to these two.
+        samples_f1=total(_f1(tp_B, predicted_B, support_B), weight_B),
+        count_error=total((predicted_B - support_B).abs(), weight_B),
+        exact_rows=total((tp_B == predicted_B) & (tp_B == support_B) & labelled_B, weight_B),
+        empty_rows=total((predicted_B == 0) & labelled_B, weight_B),
+        rows=total(labelled_B, weight_B),
+        unlabelled_rows=total(~labelled_B, weight_B),
     )
 
 
 def label_decisions(sums: DecisionSums) -> dict[str, Tensor]:
-    """Precision, recall, F1, support and predicted rows of each label (columns of length L)."""
-    return {
-        "precision": _ratio(sums.tp_L, sums.predicted_L),
-        "recall": _ratio(sums.tp_L, sums.support_L),
+    """Precision, recall, F1, support and predicted rows of each label (columns of length L).
+
+    Where something is unknown, also the rows in which the label is known.
+    """
+    ratios = {
+        "precision": divide(sums.tp_L, sums.predicted_L),
+        "recall": divide(sums.tp_L, sums.support_L),
         "f1": _f1(sums.tp_L, sums.predicted_L, sums.support_L),
-        "support": sums.support_L,
-        "predicted": sums.predicted_L,
     }
+    columns = {name: only_known(ratio_L, sums.known_L) for name, ratio_L in ratios.items()}
+    columns |= {"support": sums.support_L, "predicted": sums.predicted_L}
+    return columns | ({"known": sums.known_L} if sums.unknown > 0 else {})
 
 
 def decision_metrics(sums: DecisionSums) -> dict[str, float]:
@@ -69,28 +102,26 @@ def decision_metrics(sums: DecisionSums) -> dict[str, float]:
     Source: Tsoumakas, Katakis & Vlahavas, 2010, "Mining multi-label data", section 7.
     """
     tp, predicted, support = sums.tp_L.sum(), sums.predicted_L.sum(), sums.support_L.sum()
-    per_label = label_decisions(sums)
+    per_label, entries = label_decisions(sums), sums.known_L.sum()
     values = {
         "micro_f1": _f1(tp, predicted, support),
-        "macro_f1": per_label["f1"].mean(),
+        "macro_f1": known_mean(per_label["f1"], sums.known_L),
         "samples_f1": sums.samples_f1 / sums.rows,
-        "micro_precision": _ratio(tp, predicted),
-        "micro_recall": _ratio(tp, support),
-        "macro_precision": per_label["precision"].mean(),
-        "macro_recall": per_label["recall"].mean(),
-        "hamming_loss": (predicted + support - 2 * tp).double() / (sums.rows * len(sums.tp_L)),
+        "micro_precision": divide(tp, predicted),
+        "micro_recall": divide(tp, support),
+        "macro_precision": known_mean(per_label["precision"], sums.known_L),
+        "macro_recall": known_mean(per_label["recall"], sums.known_L),
+        "hamming_loss": (predicted + support - 2 * tp).double() / entries,
         "subset_accuracy": sums.exact_rows.double() / sums.rows,
         "count_mae": sums.count_error.double() / sums.rows,
         "empty_fraction": sums.empty_rows.double() / sums.rows,
         "rows": sums.rows,
     }
+    if sums.unknown > 0:
+        values["unknown_fraction"] = sums.unknown.double() / (sums.unknown + entries)
+        values["rows_without_known_labels"] = sums.unlabelled_rows
     return {name: float(value) for name, value in values.items()}
 
 
-def _ratio(part: Tensor, whole: Tensor) -> Tensor:
-    # part <= whole, so where the whole is 0 the ratio is 0/1.
-    return part.double() / whole.clamp(min=1)
-
-
 def _f1(tp: Tensor, predicted: Tensor, support: Tensor) -> Tensor:
-    return _ratio(2 * tp, predicted + support)
+    return divide(2 * tp, predicted + support)

@@ -2,6 +2,8 @@
 
 Definitions are scikit-learn's. A tie counts against the prediction in ranking loss, LRAP and coverage; in
 precision@k, nDCG@k and one-error it counts as the mean over all orders of the tied labels.
+
+Labels that are unknown in a row do not exist for that row.
 """
 
 from collections.abc import Sequence
@@ -11,19 +13,20 @@ import torch
 from torch import Tensor
 
 from mlc.metrics.ranks import BLOCK_CELLS, PositiveRanks, positive_ranks
+from mlc.metrics.weights import grand_total, known_entries, total
 
 
 class RankingSums(NamedTuple):
-    """What a batch adds to the ranking metrics: each the sum over rows of the row's value (float64).
+    """What a batch adds to the ranking metrics: sums over rows of the row's value times its weight (float64).
 
     Args:
         ranking_loss: pairs (true label, other label) in the wrong order or tied, as a share of all pairs.
         lrap: mean over the true labels of: true labels scored at least as high / labels scored as high.
         coverage: labels to go through, best first, until all true ones are met.
         one_error: 1 where the top label is not true.
-        precision_K: true labels among the first k, over k.
+        precision_K: true labels among the first k, over k (over the known labels, if they are fewer than k).
         ndcg_K: discounted gain of the first k, over the best that is possible.
-        rows: number of rows.
+        rows: number of rows with a known label; the others count nowhere.
     """
 
     ranking_loss: Tensor
@@ -35,22 +38,32 @@ class RankingSums(NamedTuple):
     rows: Tensor
 
 
-def ranking_sums(scores_BL: Tensor, y_BL: Tensor, ks: Sequence[int]) -> RankingSums:
+def ranking_sums(
+    scores_BL: Tensor, y_BL: Tensor, ks: Sequence[int], weight_B: Tensor | None = None
+) -> RankingSums:
     """Sum the ranking metrics over rows.
 
     Args:
         scores_BL: scores, larger = more relevant.
-        y_BL: targets, 0 or 1.
+        y_BL: targets: 0 or 1, NaN where unknown.
         ks: the cut-offs of precision@k and nDCG@k, each from 1 to L.
+        weight_B: weights of the rows; None where all are 1.
 
     Source: Tsoumakas, Katakis & Vlahavas, 2010, "Mining multi-label data", section 7.1.3; nDCG: Järvelin &
         Kekäläinen, 2002, with ties after McSherry & Najork, 2008.
     Differs: rows without true labels have ranking loss 0, LRAP 1, coverage 0, precision 0, nDCG 0 and
         one-error 1; coverage counts labels (best = the number of true ones), not steps.
     """
+    known_BL = known_entries(y_BL)
+    if known_BL is not None:
+        labelled_B = known_BL.any(1)
+        scores_BL, y_BL = scores_BL[labelled_B], y_BL[labelled_B]
+        weight_B = None if weight_B is None else weight_B[labelled_B]
     block_rows = max(1, BLOCK_CELLS // scores_BL.shape[1])
-    blocks = zip(torch.split(scores_BL, block_rows), torch.split(y_BL, block_rows), strict=True)
-    parts = [_block_sums(scores, y, ks) for scores, y in blocks]
+    parts = [
+        _block_sums(scores_BL[rows], y_BL[rows], ks, None if weight_B is None else weight_B[rows])
+        for rows in _slices(len(y_BL), block_rows)
+    ]
     return RankingSums(*(torch.stack(values).sum(0) for values in zip(*parts, strict=True)))
 
 
@@ -67,28 +80,39 @@ def ranking_metrics(sums: RankingSums, ks: Sequence[int]) -> dict[str, float]:
     return {name: float(value / sums.rows) for name, value in values.items()}
 
 
-def _block_sums(scores_BL: Tensor, y_BL: Tensor, ks: Sequence[int]) -> RankingSums:
+def _slices(rows: int, block_rows: int) -> list[slice]:
+    # No rows are one empty block, which has the shapes of any other.
+    return [slice(start, start + block_rows) for start in range(0, max(1, rows), block_rows)]
+
+
+def _block_sums(scores_BL: Tensor, y_BL: Tensor, ks: Sequence[int], weight_B: Tensor | None) -> RankingSums:
     rows, n_labels = scores_BL.shape
     ranks = positive_ranks(scores_BL, y_BL)
     n_B = ranks.positives_R
     n_P = n_B[ranks.row_P].double()
-    others_P = (n_labels - n_P).clamp(min=1)
+    weight_P = None if weight_B is None else weight_B[ranks.row_P]
+    known_P = n_labels if ranks.known_R is None else ranks.known_R[ranks.row_P]
+    others_P = (known_P - n_P).clamp(min=1)
     wrong_P = ranks.at_least_P - ranks.positives_at_least_P
     tied_P = (ranks.at_least_P - ranks.above_P).double()
     coverage_B = torch.zeros_like(n_B).scatter_reduce_(0, ranks.row_P, ranks.at_least_P, "amax")
-    precision_K, ndcg_K = _cut_off_sums(ranks, n_labels, ks)
+    lrap_P = ranks.positives_at_least_P / (ranks.at_least_P * n_P)
+    precision_K, ndcg_K = _cut_off_sums(ranks, n_labels, ks, weight_P)
+    counted = n_P.new_tensor(rows) if weight_B is None else weight_B.double().sum()
     return RankingSums(
-        ranking_loss=(wrong_P / (n_P * others_P)).sum(),
-        lrap=(ranks.positives_at_least_P / (ranks.at_least_P * n_P)).sum() + (n_B == 0).sum(),
-        coverage=coverage_B.sum().double(),
-        one_error=rows - ((ranks.above_P == 0) / tied_P).sum(),
+        ranking_loss=total(wrong_P / (n_P * others_P), weight_P),
+        lrap=total(lrap_P, weight_P) + total(n_B == 0, weight_B),
+        coverage=grand_total(coverage_B, weight_B),
+        one_error=counted - total((ranks.above_P == 0) / tied_P, weight_P),
         precision_K=precision_K,
         ndcg_K=ndcg_K,
-        rows=n_P.new_tensor(rows),
+        rows=counted,
     )
 
 
-def _cut_off_sums(ranks: PositiveRanks, n_labels: int, ks: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _cut_off_sums(
+    ranks: PositiveRanks, n_labels: int, ks: Sequence[int], weight_P: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Sums over rows of precision@k and nDCG@k.
 
     A true label whose tie covers the ranks above+1 .. at_least takes the mean of what these ranks are worth.
@@ -98,10 +122,13 @@ def _cut_off_sums(ranks: PositiveRanks, n_labels: int, ks: Sequence[int]) -> tup
     first_PK = torch.minimum(ranks.above_P[:, None], k_K)
     last_PK = torch.minimum(ranks.at_least_P[:, None], k_K)
     tied_P1 = (ranks.at_least_P - ranks.above_P)[:, None].double()
-    precision_K = ((last_PK - first_PK) / tied_P1).sum(0) / k_K
+    share_PK = (last_PK - first_PK) / tied_P1
+    if ranks.known_R is not None:
+        share_PK *= k_K / torch.minimum(ranks.known_R[ranks.row_P][:, None], k_K)
+    precision_K = total(share_PK, weight_P) / k_K
 
     rank_L = torch.arange(1, n_labels + 1, device=device, dtype=torch.float64)
     worth = torch.cat([rank_L.new_zeros(1), (1 / torch.log2(rank_L + 1)).cumsum(0)])
     best_PK = worth[torch.minimum(ranks.positives_R[ranks.row_P][:, None], k_K)]
-    ndcg_K = ((worth[last_PK] - worth[first_PK]) / (tied_P1 * best_PK)).sum(0)
+    ndcg_K = total((worth[last_PK] - worth[first_PK]) / (tied_P1 * best_PK), weight_P)
     return precision_K, ndcg_K

@@ -21,6 +21,7 @@ from mlc.metrics.calibration import (
     reliability,
 )
 from mlc.metrics.decisions import decision_metrics, decision_sums, label_decisions
+from mlc.metrics.levels import level_metrics, level_sums
 from mlc.metrics.ranking import ranking_metrics, ranking_sums
 
 Mode = Literal["exact", "streaming"]
@@ -48,8 +49,9 @@ class SuiteResult:
     Args:
         values: metric by name; None where it is not defined.
         reasons: why, for each None.
-        per_label: columns of length L: precision, recall, f1, support, predicted, and where they were asked
-            for ece, ece_uncalibrated, ap, ap_error_bound; NaN where not defined.
+        per_label: columns of length L: precision, recall, f1, support, predicted, known where something is
+            unknown, and where they were asked for ece, ece_uncalibrated, ap, ap_error_bound; NaN where not
+            defined.
         reliability: reliability diagrams, of "calibrated" and "uncalibrated" as far as they are defined.
         average_precision: average precision and precision-recall curve of each label, if asked for.
     """
@@ -76,6 +78,7 @@ class EvaluationSuite:
         average_precision: compute mAP, average precision and curves; they sort every label.
         no_probabilities: why there are no probabilities, where there are none.
         no_uncalibrated: why there are no uncalibrated probabilities, where there are none.
+        levels: number of levels K of each label, where labels have levels.
         device: where the batches are.
     """
 
@@ -89,6 +92,7 @@ class EvaluationSuite:
         average_precision: bool = True,
         no_probabilities: str | None = None,
         no_uncalibrated: str | None = None,
+        levels: int | None = None,
         device: str = "cpu",
     ) -> None:
         self._n_labels, self._mode = n_labels, mode
@@ -108,12 +112,14 @@ class EvaluationSuite:
         self._calibration = {
             name: SumAccumulator(calibration_sums(y_0L, y_0L)) for name in absent if absent[name] is None
         }
+        self._n_levels = levels or 0
+        self._levels = SumAccumulator(level_sums(y_0L.long(), y_0L, n_levels=levels)) if levels else None
         for part in self.parts():
             part.to(device)
 
     def parts(self) -> list[Metric]:
         """The accumulators in use."""
-        parts = (self._decisions, self._ranking, self._average_precision, self._log_loss)
+        parts = (self._decisions, self._ranking, self._average_precision, self._log_loss, self._levels)
         return [part for part in (*parts, *self._calibration.values()) if part is not None]
 
     def reset(self) -> None:
@@ -129,6 +135,9 @@ class EvaluationSuite:
         probabilities_BL: Tensor | None,
         uncalibrated_BL: Tensor | None,
         y_BL: Tensor,
+        weight_B: Tensor | None = None,
+        levels_BL: Tensor | None = None,
+        y_levels_BL: Tensor | None = None,
     ) -> None:
         """Add a batch.
 
@@ -138,39 +147,58 @@ class EvaluationSuite:
             probabilities_BL: marginals, in 0..1; None if `no_probabilities` was given.
             uncalibrated_BL: the scores before calibration, read as if they were probabilities (and may
                 exceed 1); None if `no_uncalibrated` was given.
-            y_BL: float targets, 0 or 1.
+            y_BL: float targets: 0 or 1, NaN where unknown.
+            weight_B: weights of the rows, 0 or more; None where all are 1.
+            levels_BL: int64 decided levels; None if `levels` was not given.
+            y_levels_BL: float true levels, NaN where unknown; None if `levels` was not given.
 
         Raises:
-            UserError: a score is NaN, so nothing can be ranked.
-            ValueError: shapes differ, or probabilities are missing, or are there although a reason was given.
+            UserError: a score is NaN, so nothing can be ranked; or a true level is K or above.
+            ValueError: shapes differ, or probabilities or levels are missing, or are there although they were
+                said to be absent.
         """
         probabilities = {"calibrated": probabilities_BL, "uncalibrated": uncalibrated_BL}
         given = {name: p_BL for name, p_BL in probabilities.items() if p_BL is not None}
-        shape = (len(y_BL), self._n_labels)
-        if any(values.shape != shape for values in (decisions_BL, scores_BL, y_BL, *given.values())):
-            raise ValueError(f"decisions, scores, probabilities and targets must all have shape {shape}")
+        levels = [values for values in (levels_BL, y_levels_BL) if values is not None]
+        self._check([y_BL, decisions_BL, scores_BL, *given.values(), *levels], weight_B)
         if given.keys() != self._calibration.keys():
             raise ValueError(f"expected probabilities {list(self._calibration)}, got {list(given)}")
+        if len(levels) != (0 if self._levels is None else 2):
+            raise ValueError("decided and true levels belong to a suite with `levels`, and to no other")
         if scores_BL.isnan().any():
             raise UserError("The model's scores are NaN: training has diverged; lower the learning rate.")
 
-        self._decisions.update(decision_sums(decisions_BL, y_BL))
+        self._decisions.update(decision_sums(decisions_BL, y_BL, weight_B))
         if self._ranking is not None:
-            self._ranking.update(ranking_sums(scores_BL, y_BL, self._ks))
+            self._ranking.update(ranking_sums(scores_BL, y_BL, self._ks, weight_B))
         if self._average_precision is not None:
-            self._average_precision.update(scores_BL, y_BL)
+            self._average_precision.update(scores_BL, y_BL, weight_B)
         if self._log_loss is not None:
-            self._log_loss.update(log_loss_sums(given["calibrated"], y_BL))
+            self._log_loss.update(log_loss_sums(given["calibrated"], y_BL, weight_B))
         for name, p_BL in given.items():
-            self._calibration[name].update(calibration_sums(p_BL, y_BL))
+            self._calibration[name].update(calibration_sums(p_BL, y_BL, weight_B))
+        if self._levels is not None and levels_BL is not None and y_levels_BL is not None:
+            sums = level_sums(levels_BL, y_levels_BL, weight_B, n_levels=self._n_levels)
+            self._levels.update(sums)
+
+    def _check(self, values: Sequence[Tensor], weight_B: Tensor | None) -> None:
+        """The shapes of all there is for each entry, and of the weights."""
+        shape = (len(values[0]), self._n_labels)
+        if any(value.shape != shape for value in values):
+            raise ValueError(f"decisions, scores, probabilities, targets and levels must have shape {shape}")
+        if weight_B is not None and weight_B.shape != shape[:1]:
+            raise ValueError(f"weights must have shape {shape[:1]}, got {tuple(weight_B.shape)}")
 
     def compute(self) -> SuiteResult:
         """The metrics of all batches (and processes) since the last reset.
 
         Raises:
+            UserError: nothing is known of any row.
             ValueError: there were none.
         """
         decided = self._decisions.merged()
+        if decided.unlabelled_rows > 0 and decided.rows == 0:
+            raise UserError("Every target of this split is unknown: metrics need rows with known labels.")
         if decided.rows == 0:
             raise ValueError("metrics of no rows are not defined: call update first")
         values: dict[str, float | None] = {**decision_metrics(decided)}
@@ -179,6 +207,8 @@ class EvaluationSuite:
             values |= ranking_metrics(self._ranking.merged(), self._ks)
         if self._log_loss is not None:
             values["log_loss"] = log_loss(self._log_loss.merged())
+        if self._levels is not None:
+            values |= level_metrics(self._levels.merged())
         calibration = {name: part.merged() for name, part in self._calibration.items()}
         for name, sums in calibration.items():
             values |= {metric + _SUFFIX[name]: value for metric, value in calibration_metrics(sums).items()}
@@ -192,14 +222,20 @@ class EvaluationSuite:
         if average_precision is not None and self._mode == "streaming":
             per_label["ap_error_bound"] = average_precision.error_bound_L
             values["map_error_bound"] = label_mean(average_precision.error_bound_L)
-        no_positives = {name: "no label has a positive row" for name in values if values[name] is None}
+        no_value = {name: _why_none(name) for name in values if values[name] is None}
         return SuiteResult(
             values=values | dict.fromkeys(self._undefined),
-            reasons=self._undefined | no_positives,
+            reasons=self._undefined | no_value,
             per_label=per_label,
             reliability={name: reliability(sums) for name, sums in calibration.items()},
             average_precision=average_precision,
         )
+
+
+def _why_none(name: str) -> str:
+    if name == "level_quadratic_kappa":
+        return "no label has rows of different levels"
+    return "no label has a positive row"
 
 
 def _undefined(

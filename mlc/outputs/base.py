@@ -1,9 +1,9 @@
 """What every output model answers, and how a batch of outputs is cut and joined."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import fields
-from typing import NoReturn, Self, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, fields
+from typing import Any, NoReturn, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,32 +16,57 @@ class NotDefinedError(UserError):
     """The output model does not define the quantity asked for; the message names what to use instead."""
 
 
-class TensorStruct:
-    """A frozen dataclass of tensors (or of further TensorStructs), each with B rows first."""
+# Metadata of a dataclass field whose tensor has no row for each example: it belongs to all rows of the value.
+SHARED: Mapping[str, bool] = {"shared": True}
 
-    def map_tensors(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The same value with `function` applied to every tensor in it."""
-        return type(self)(*(_map(getattr(self, f.name), function) for f in fields(self)))  # type: ignore[arg-type]
+
+class TensorStruct:
+    """A frozen dataclass of tensors (or of further TensorStructs), each with B rows first.
+
+    Fields declared with `field(metadata=SHARED)` are the exception: they have no rows of their own, so
+    cutting and joining rows leaves them alone.
+    """
+
+    def map_tensors(self, function: Callable[[Tensor], Tensor], *, shared: bool = False) -> Self:
+        """The same value with `function` applied to every tensor that has a row for each example.
+
+        Args:
+            function: for example a selection of rows, or a change of type.
+            shared: whether to apply it to shared tensors as well (detaching, moving to a device).
+        """
+        return type(self)(*(_map(self, f, function, shared) for f in fields(self)))  # type: ignore[arg-type]
 
     def detach(self) -> Self:
         """The same value without its autograd history."""
-        return self.map_tensors(Tensor.detach)
+        return self.map_tensors(Tensor.detach, shared=True)
 
 
-def _map(value: Tensor | TensorStruct, function: Callable[[Tensor], Tensor]) -> Tensor | TensorStruct:
-    return function(value) if isinstance(value, Tensor) else value.map_tensors(function)
+def _map(
+    struct: TensorStruct, f: Field[Any], function: Callable[[Tensor], Tensor], shared: bool
+) -> Tensor | TensorStruct:
+    value: Tensor | TensorStruct = getattr(struct, f.name)
+    if not isinstance(value, Tensor):
+        return value.map_tensors(function, shared=shared)
+    return value if _is_shared(f) and not shared else function(value)
+
+
+def _is_shared(f: Field[Any]) -> bool:
+    return bool(f.metadata.get("shared", False))
 
 
 S = TypeVar("S", bound=TensorStruct)
 
 
 def concatenate(parts: Sequence[S]) -> S:
-    """Join values of one type along their rows."""
+    """Join values of one type along their rows; shared tensors are those of the first."""
     first = parts[0]
     joined: list[Tensor | TensorStruct] = []
     for f in fields(first):  # type: ignore[arg-type]
         values = [getattr(part, f.name) for part in parts]
-        joined.append(torch.cat(values) if isinstance(values[0], Tensor) else concatenate(values))
+        if not isinstance(values[0], Tensor):
+            joined.append(concatenate(values))
+        else:
+            joined.append(values[0] if _is_shared(f) else torch.cat(values))
     return type(first)(*joined)
 
 
@@ -89,7 +114,12 @@ class LabelOutput(TensorStruct, ABC):
 
     @abstractmethod
     def log_prob(self, y_BL: Tensor) -> Tensor:
-        """B log probabilities (nats) of the label sets y_BL (0 or 1)."""
+        """B log probabilities (nats) of the label sets y_BL.
+
+        Args:
+            y_BL: 0 or 1, NaN where unknown. Unknown labels are summed out: the result is the log probability
+                of what is known, 0 where nothing is. Neither it nor its gradient is NaN because of them.
+        """
 
     @abstractmethod
     def mode(self) -> Tensor:

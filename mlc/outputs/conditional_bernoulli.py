@@ -6,10 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlc.batch import split_unknown
 from mlc.outputs.base import LabelOutput, register_pytree
 from mlc.outputs.counts import CountModel
-from mlc.outputs.elementary_symmetric import log_elementary_symmetric, prefix_log_sums, split_by_inclusion
+from mlc.outputs.elementary_symmetric import (
+    LOG_ZERO,
+    log_elementary_symmetric,
+    prefix_log_sums,
+    split_by_inclusion,
+)
 from mlc.outputs.leave_one_out import multiply_logs, products_without_each
+from mlc.outputs.log_sums import log_sum_where
 
 
 @register_pytree
@@ -72,14 +79,24 @@ class ConditionalBernoulli(LabelOutput):
         return pmf_BK @ torch.arange(pmf_BK.shape[1], device=pmf_BK.device, dtype=pmf_BK.dtype)
 
     def log_prob(self, y_BL: Tensor) -> Tensor:
-        """log P(n) + Σ_l y_l log w_l - log e_n(w); -inf where n > K."""
+        """log P(n) + Σ_l y_l log w_l - log e_n(w); -inf where n > K.
+
+        With s known labels true, the unknown labels U are summed out by how many of them are true:
+        Σ_m P(s + m) e_m(w_U) / e_{s+m}(w) times the weights of the known true labels. The second set of
+        polynomials doubles the cost, so they are computed only where a label is unknown.
+        """
+        y_BL, known_BL = split_unknown(y_BL)
         log_w_BL, log_p_BK = self._log_weights(), self._log_count()
         max_count = log_p_BK.shape[1] - 1
         log_given_BK = log_p_BK - log_elementary_symmetric(log_w_BL, max_count)
-        n_B = y_BL.sum(1).long()
-        log_given_B = log_given_BK.gather(1, n_B.clamp(max=max_count)[:, None]).squeeze(1)
+        n_B1 = y_BL.sum(1, keepdim=True).long()
+        if bool(known_BL.all()):
+            log_given_B = log_given_BK.gather(1, n_B1.clamp(max=max_count)).squeeze(1)
+            log_given_B = torch.where(n_B1.squeeze(1) <= max_count, log_given_B, -torch.inf)
+        else:
+            log_given_B = _sum_out_unknown(log_given_BK, n_B1, log_w_BL, ~known_BL)
         log_prob_B = log_given_B + (log_w_BL * y_BL).sum(1)
-        return torch.where(n_B <= max_count, log_prob_B, -torch.inf).to(self._dtype)
+        return torch.where(log_given_B.isneginf(), -torch.inf, log_prob_B).to(self._dtype)
 
     def mode(self) -> Tensor:
         """The n largest weights, for the n that makes them most probable; of equal weights the first."""
@@ -106,3 +123,20 @@ class ConditionalBernoulli(LabelOutput):
         """P(y_l = 1) and P(y_l = 0), each a sum of its own, so that neither loses digits near 0."""
         log_w_BL, p_BK = self._log_weights(), self._log_count().exp()
         return split_by_inclusion(prefix_log_sums(log_w_BL, p_BK.shape[1] - 1), log_w_BL, p_BK)
+
+
+def _sum_out_unknown(log_given_BK: Tensor, n_B1: Tensor, log_w_BL: Tensor, unknown_BL: Tensor) -> Tensor:
+    """B values log Σ_m P(n + m) / e_{n+m}(w) · e_m(w_U), over m = 0, 1, ... true labels among the unknown.
+
+    Args:
+        log_given_BK: log P(k) - log e_k(w), k = 0..K.
+        n_B1: number of known labels that are true.
+        log_w_BL: log weights.
+        unknown_BL: booleans, the set U.
+    """
+    max_count = log_given_BK.shape[1] - 1
+    m_K = torch.arange(max_count + 1, device=log_w_BL.device)
+    log_e_BK = log_elementary_symmetric(torch.where(unknown_BL, log_w_BL, LOG_ZERO), max_count)
+    log_terms_BK = log_given_BK.gather(1, (n_B1 + m_K).clamp(max=max_count)) + log_e_BK
+    possible_BK = (n_B1 + m_K <= max_count) & (m_K <= unknown_BL.sum(1, keepdim=True))
+    return log_sum_where(possible_BK, log_terms_BK)

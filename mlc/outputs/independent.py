@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlc.batch import split_unknown
 from mlc.outputs.base import LabelOutput, register_pytree
 from mlc.outputs.leave_one_out import multiply, products_without_each
 
@@ -66,8 +67,10 @@ class IndependentLabels(LabelOutput):
         return self.marginals().sum(1)
 
     def log_prob(self, y_BL: Tensor) -> Tensor:
-        """Σ_l log Bernoulli(y_l; σ(z_l)), from logits."""
-        return -F.binary_cross_entropy_with_logits(self.logits_BL, y_BL, reduction="none").sum(1)
+        """Σ_l log Bernoulli(y_l; σ(z_l)) over the known labels, from logits."""
+        y_BL, known_BL = split_unknown(y_BL)
+        nll_BL = F.binary_cross_entropy_with_logits(self.logits_BL, y_BL, reduction="none")
+        return -torch.where(known_BL, nll_BL, 0.0).sum(1)
 
     def mode(self) -> Tensor:
         """Every label with σ(z) > ½."""

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mlc.batch import split_unknown
 from mlc.outputs.base import LabelOutput, register_pytree
 from mlc.outputs.log_odds import softmax_log_odds
+from mlc.outputs.log_sums import log_sum_where
 
 
 @register_pytree
@@ -44,9 +46,15 @@ class SingleChoice(LabelOutput):
         return self.logits_BL.new_ones(len(self.logits_BL))
 
     def log_prob(self, y_BL: Tensor) -> Tensor:
-        """log softmax(z) of the one label; -inf where y has none or several."""
-        log_p_B = (F.log_softmax(self.logits_BL, dim=1) * y_BL).sum(1)
-        return torch.where(y_BL.sum(1) == 1, log_p_B, -torch.inf)
+        """log softmax(z) of the one label; -inf where y has none or several.
+
+        Where no known label is true, it is the log of the sum over the unknown labels.
+        """
+        y_BL, known_BL = split_unknown(y_BL)
+        true_BL = y_BL > 0
+        n_B1 = true_BL.sum(1, keepdim=True)
+        possible_BL = torch.where(n_B1 == 0, ~known_BL, true_BL & (n_B1 == 1))
+        return log_sum_where(possible_BL, F.log_softmax(self.logits_BL, dim=1))
 
     def mode(self) -> Tensor:
         """The label with the largest logit (the first of several)."""

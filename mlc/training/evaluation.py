@@ -3,34 +3,49 @@
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mlc.batch import presence
 from mlc.data.dataset import Split
 from mlc.model import Classifier, Network
 from mlc.outputs.base import LabelOutput, NotDefinedError, concatenate
+from mlc.outputs.levels import LabelLevels
 from mlc.training.settings import TrainerSettings, uses_bf16
 
 if TYPE_CHECKING:
     # Imports torchmetrics, which takes a second: at run time only the first evaluation pays for it.
     from mlc.metrics.suite import SuiteResult
 
+_ALSO_PICKED = (
+    "which also picked the checkpoint: their metrics on valid are optimistic (trainer.separate_fit=true "
+    "keeps the two apart)"
+)
+
+
+class Chunk(NamedTuple):
+    """Some rows of a split: raw output, targets as `Batch` has them, and weights."""
+
+    raw: LabelOutput
+    y_BL: Tensor
+    weight_B: Tensor | None
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says about a split: raw outputs and targets.
+    """What a network says about a split: raw outputs, targets and weights.
 
     Args:
-        chunks: makes a fresh iterator of (raw output, targets).
+        chunks: makes a fresh iterator over the rows.
         rows: number of examples N.
         n_labels: number of labels L.
         kept: True where the outputs are kept in memory; False where each pass runs the network again.
         why: one sentence on which, and why.
     """
 
-    chunks: Callable[[], Iterator[tuple[LabelOutput, Tensor]]]
+    chunks: Callable[[], Iterator[Chunk]]
     rows: int
     n_labels: int
     kept: bool
@@ -78,67 +93,72 @@ def predict_split(network: Network, split: Split, settings: TrainerSettings, dev
     n_labels = split.y_NL.shape[1]
     mode, why = choose_mode(len(split), n_labels, memory_limit_mb=settings.memory_limit_mb)
 
-    def run() -> Iterator[tuple[LabelOutput, Tensor]]:
+    def run() -> Iterator[Chunk]:
         return run_network(network, split, batch_size=settings.eval_batch_size, bf16=bf16)
 
     if mode == "streaming":
         return Predictions(run, rows=len(split), n_labels=n_labels, kept=False, why=why)
-    outputs, targets = zip(*run(), strict=True)
-    whole = (concatenate(outputs), torch.cat(targets))
+    whole = Chunk(concatenate([chunk.raw for chunk in run()]), split.y_NL, split.weight_N)
     return Predictions(lambda: iter([whole]), rows=len(split), n_labels=n_labels, kept=True, why=why)
 
 
 @torch.no_grad()
-def run_network(
-    network: Network, split: Split, *, batch_size: int, bf16: bool
-) -> Iterator[tuple[LabelOutput, Tensor]]:
-    """Raw outputs and targets of a split, batch by batch, in its own order."""
+def run_network(network: Network, split: Split, *, batch_size: int, bf16: bool) -> Iterator[Chunk]:
+    """What the network says about a split, batch by batch, in its own order."""
     was_training = network.training
     network.eval()
     rows_N = torch.arange(len(split), device=split.y_NL.device)
     for rows_B in rows_N.split(batch_size):
         batch = split.select(rows_B)
-        yield forward(network, batch.inputs, bf16=bf16), batch.y_BL
+        yield Chunk(forward(network, batch.inputs, bf16=bf16), batch.y_BL, batch.weight_B)
     network.train(was_training)
 
 
 def forward(network: Network, inputs: Mapping[str, Tensor], *, bf16: bool) -> LabelOutput:
     """The network's output; with bf16 the layers run under autocast and the output is float32 again."""
-    if not bf16:
+    with autocast(inputs, bf16=bf16):
         output: LabelOutput = network(inputs)
-        return output
-    with torch.autocast(next(iter(inputs.values())).device.type, dtype=torch.bfloat16):
-        output = network(inputs)
     return output.map_tensors(Tensor.float)
 
 
+def autocast(inputs: Mapping[str, Tensor], *, bf16: bool) -> torch.autocast:
+    """The context in which layers run in bf16, on the inputs' device; without bf16 it changes nothing."""
+    device = next(iter(inputs.values())).device.type
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=bf16)
+
+
 @torch.no_grad()
-def fit_on_validation(classifier: Classifier, predictions: Predictions, *, memory_limit_mb: float) -> Fit:
+def fit_on_validation(
+    classifier: Classifier, predictions: Predictions, *, memory_limit_mb: float, separate: bool = False
+) -> Fit:
     """Fit the calibrator, then the decision rule, on validation outputs.
 
     Args:
         classifier: its calibrator and decision are changed in place.
         predictions: of the validation split.
         memory_limit_mb: where the outputs are not kept, a systematic sample of the rows that fits this.
+        separate: whether these rows had no part in picking the checkpoint.
     """
     stride = 1
     if not predictions.kept:
         stride = -(-predictions.rows * predictions.n_labels * 8 // max(int(memory_limit_mb * 1e6), 1))
-    outputs, targets, rows_seen = [], [], 0
-    for output, y_BL in predictions.chunks():
+    outputs, targets, weights, rows_seen = [], [], [], 0
+    for raw, y_BL, weight_B in predictions.chunks():
         rows_B = torch.arange(rows_seen, rows_seen + len(y_BL), device=y_BL.device)
         sampled_B = rows_B % stride == 0
         rows_seen += len(y_BL)
         # A mask copies what it picks; a slice would be a view that keeps the whole batch in memory.
-        outputs.append(output.map_tensors(operator.itemgetter(sampled_B)))
-        targets.append(y_BL[sampled_B])
+        outputs.append(raw.map_tensors(operator.itemgetter(sampled_B)))
+        targets.append(presence(y_BL[sampled_B]))
+        weights += [] if weight_B is None else [weight_B[sampled_B]]
     linked, y_NL = classifier.loss.link(concatenate(outputs)), torch.cat(targets)
+    weight_N = torch.cat(weights) if weights else None
     with torch.enable_grad():
-        classifier.calibrator.fit(linked, y_NL)
-    classifier.decision.fit(classifier.calibrator(linked), y_NL)
+        classifier.calibrator.fit(linked, y_NL, weight_N)
+    classifier.decision.fit(classifier.calibrator(linked), y_NL, weight_N)
     return Fit(
         sentence=f"calibrator and decision fitted on {len(y_NL)} of {predictions.rows} validation rows, "
-        f"which also picked the checkpoint: their metrics on valid are optimistic"
+        + ("which had no part in picking the checkpoint" if separate else _ALSO_PICKED)
         + _fallbacks("calibrator", classifier.calibrator)
         + _fallbacks("decision", classifier.decision),
         score_is_probability=_why_no_marginals(linked) is None,
@@ -167,12 +187,15 @@ def evaluate(
     from mlc.metrics.suite import EvaluationSuite
 
     suite: EvaluationSuite | None = None
-    loss_sum, nll = 0.0, _NegativeLogLikelihood()
-    for raw, y_BL in predictions.chunks():
-        loss_sum += float(classifier.loss(raw, y_BL).double().sum())
+    loss, nll = _Mean(), _Mean()
+    why_no_nll = ""
+    for raw, target_BL, weight_B in predictions.chunks():
+        row_weight_B = _row_weights(target_BL, weight_B)
+        loss.add(classifier.loss(raw, target_BL, weight_B), row_weight_B)
         linked = classifier.loss.link(raw)
         calibrated = classifier.calibrator(linked)
         reason = _why_no_marginals(calibrated)
+        levels = linked if isinstance(linked, LabelLevels) else None
         if suite is None:
             suite = EvaluationSuite(
                 n_labels=predictions.n_labels,
@@ -180,22 +203,53 @@ def evaluate(
                 ranking=ranking,
                 average_precision=average_precision,
                 no_probabilities=reason,
-                device=str(y_BL.device),
+                levels=levels.logits_BLK.shape[2] if levels else None,
+                device=str(target_BL.device),
             )
         suite.update(
             decisions_BL=classifier.decision(calibrated),
             scores_BL=calibrated.score_logits(),
             probabilities_BL=calibrated.marginals() if reason is None else None,
             uncalibrated_BL=linked.scores(),
-            y_BL=y_BL,
+            y_BL=presence(target_BL),
+            weight_B=weight_B,
+            levels_BL=levels.levels() if levels else None,
+            y_levels_BL=target_BL if levels else None,
         )
-        nll.add(calibrated, y_BL)
+        try:
+            nll.add(-calibrated.log_prob(target_BL) * row_weight_B, row_weight_B)
+        except NotDefinedError as error:
+            why_no_nll = str(error)
     assert suite is not None, "a split has at least one row"
     result = suite.compute()
-    nll_value, nll_reason = nll.result(predictions.rows)
-    metrics = {"loss": loss_sum / predictions.rows, "nll": nll_value, **result.values}
-    reasons = {**result.reasons, **({"nll": nll_reason} if nll_reason else {})}
+    if not why_no_nll and nll.sum == float("inf"):
+        why_no_nll = "some rows have a label set that is impossible under this model"
+    metrics = {"loss": loss.value, "nll": None if why_no_nll else nll.value, **result.values}
+    reasons = {**result.reasons, **({"nll": why_no_nll} if why_no_nll else {})}
     return Evaluation(metrics=metrics, reasons=reasons, suite=result)
+
+
+def _row_weights(y_BL: Tensor, weight_B: Tensor | None) -> Tensor:
+    """B float64 weights; a row without any known label weighs nothing."""
+    known_B = (~y_BL.isnan()).any(1).double()
+    return known_B if weight_B is None else known_B * weight_B
+
+
+class _Mean:
+    """A weighted mean over the batches of a split."""
+
+    def __init__(self) -> None:
+        self.sum = 0.0
+        self._weight = 0.0
+
+    def add(self, weighted_B: Tensor, weight_B: Tensor) -> None:
+        """Add values already times their weight; those of weight 0 are left out, whatever they are."""
+        self.sum += float(torch.where(weight_B > 0, weighted_B.double(), 0).sum())
+        self._weight += float(weight_B.sum())
+
+    @property
+    def value(self) -> float:
+        return self.sum / self._weight
 
 
 def _why_no_marginals(output: LabelOutput) -> str | None:
@@ -204,22 +258,3 @@ def _why_no_marginals(output: LabelOutput) -> str | None:
     except NotDefinedError as error:
         return str(error)
     return None
-
-
-class _NegativeLogLikelihood:
-    """Mean -log P(y | x) in nats, where the output model is a distribution over label sets."""
-
-    def __init__(self) -> None:
-        self._sum = 0.0
-        self._reason: str | None = None
-
-    def add(self, output: LabelOutput, y_BL: Tensor) -> None:
-        try:
-            self._sum -= float(output.log_prob(y_BL).double().sum())
-        except NotDefinedError as error:
-            self._reason = str(error)
-
-    def result(self, rows: int) -> tuple[float | None, str | None]:
-        if self._reason is None and self._sum == float("inf"):
-            self._reason = "some rows have a label set that is impossible under this model"
-        return (None, self._reason) if self._reason else (self._sum / rows, None)

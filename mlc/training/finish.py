@@ -17,6 +17,7 @@ from mlc.training.loop import Session
 from mlc.training.progress import Progress
 from mlc.training.report import final_report, write_per_label_csv, write_results
 from mlc.training.run_files import RunFiles, save_classifier
+from mlc.training.validation_rows import rows_to_fit_on
 
 
 def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard) -> None:
@@ -26,8 +27,12 @@ def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard)
     classifier, device = job.classifier, session.device
     classifier.network.load_state_dict(load_checkpoint(files.best)["network"])
 
+    fit_rows = rows_to_fit_on(job.dataset.valid, settings, seed=job.seed)
+    fitting = predict_split(classifier.network, fit_rows.to(device), settings, device)
+    fit = fit_on_validation(
+        classifier, fitting, memory_limit_mb=settings.memory_limit_mb, separate=settings.separate_fit
+    )
     valid = predict_split(classifier.network, job.dataset.valid.to(device), settings, device)
-    fit = fit_on_validation(classifier, valid, memory_limit_mb=settings.memory_limit_mb)
     test = predict_split(classifier.network, job.dataset.test.to(device), settings, device)
     evaluations = {"valid": evaluate(classifier, valid), "test": evaluate(classifier, test)}
     thresholds_L = classifier.decision.thresholds()

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from mlc.batch import Batch, presence
 from mlc.data.dataset import Split
 from mlc.errors import Fault, UserError
 from mlc.losses.base import Loss
 from mlc.model import Network
-from mlc.training.evaluation import forward
+from mlc.training.evaluation import autocast
 from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings, uses_bf16
 
@@ -138,7 +139,7 @@ def _train_epoch(session: Session, train: Split, on_step: Callable[[StepReport],
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * factor
         batch = train.select(rows_B.to(session.device, non_blocking=True))
-        loss_mean = loss(forward(network, batch.inputs, bf16=bf16), batch.y_BL).mean()
+        loss_mean = objective(network, loss, batch, bf16=bf16)
         optimizer.zero_grad(set_to_none=True)
         loss_mean.backward()
         if settings.clip_norm is not None:
@@ -149,6 +150,20 @@ def _train_epoch(session: Session, train: Split, on_step: Callable[[StepReport],
         if position.step % settings.log_every_steps == 0 or i + 1 == len(batches):
             on_step(meter.report(position.step, optimizer.param_groups[0]["lr"]))
     position.epoch += 1
+
+
+def objective(network: Network, loss: Loss, batch: Batch, *, bf16: bool) -> Tensor:
+    """What a step makes smaller: the mean loss of the batch, and the auxiliary head's where there is one."""
+    with autocast(batch.inputs, bf16=bf16):
+        outputs = network.training_outputs(batch.inputs)
+    mean: Tensor = loss(outputs.main.map_tensors(Tensor.float), batch.y_BL, batch.weight_B).mean()
+    beside = network.auxiliary
+    if beside is None or outputs.auxiliary is None:
+        return mean
+    output = outputs.auxiliary.map_tensors(Tensor.float)
+    y_BL = batch.y_BL if beside.loss.reads_levels(output) else presence(batch.y_BL)
+    beside_mean: Tensor = beside.loss(output, y_BL, batch.weight_B).mean()
+    return mean + beside.weight * beside_mean
 
 
 def epoch_order(n_rows: int, batch_size: int, *, seed: int, epoch: int) -> list[Tensor]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from mlc.data.dataset import Dataset
 from mlc.errors import UserError
 from mlc.model import Classifier
-from mlc.training.evaluation import Evaluation, evaluate, predict_split
+from mlc.training.evaluation import Evaluation, evaluate, fit_on_validation, predict_split
 from mlc.training.report import label_table, summary_table
 from mlc.training.run_files import Facts, RunFiles
 from mlc.training.settings import TrainerSettings, choose_device
+from mlc.training.validation_rows import rows_to_fit_on
 
 
 def measure_again(
@@ -33,6 +34,37 @@ def measure_again(
     table = label_table(dataset.label_names, evaluations["test"], thresholds_L=thresholds_L)
     verdict = _compare(RunFiles(folder).results, evaluations)
     return "\n\n".join([f"Labels on test\n{table}", summary_table(evaluations), verdict])
+
+
+def measure_otherwise(
+    classifier: Classifier, dataset: Dataset, settings: TrainerSettings, *, facts: Facts, seed: int
+) -> dict[str, Evaluation]:
+    """Fit another calibrator or decision rule on the validation rows of the run, and measure with it.
+
+    Args:
+        classifier: trained; its calibrator and decision are new, and changed in place.
+        dataset: the data of the run.
+        settings: of the run.
+        facts: of the run.
+        seed: of the run; it says which validation rows are fitted on.
+
+    Raises:
+        UserError: the data has other labels or inputs than those the classifier was made for.
+    """
+    _check_data(dataset, facts)
+    device = choose_device(settings.device)
+    classifier.to(device)
+    rows = rows_to_fit_on(dataset.valid, settings, seed=seed).to(device)
+    fit_on_validation(
+        classifier,
+        predict_split(classifier.network, rows, settings, device),
+        memory_limit_mb=settings.memory_limit_mb,
+        separate=settings.separate_fit,
+    )
+    return {
+        name: evaluate(classifier, predict_split(classifier.network, split.to(device), settings, device))
+        for name, split in (("valid", dataset.valid), ("test", dataset.test))
+    }
 
 
 def _check_data(dataset: Dataset, facts: Facts) -> None:

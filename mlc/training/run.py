@@ -21,6 +21,7 @@ from mlc.training.loop import Position, Session, StepReport, epoch_order, fit, n
 from mlc.training.progress import Progress
 from mlc.training.run_files import RunFiles
 from mlc.training.settings import RANKING_METRICS, TrainerSettings, choose_device
+from mlc.training.validation_rows import rows_that_pick
 
 _SHOWN = ("loss", "micro_f1", "macro_f1", "classwise_ece")
 
@@ -43,7 +44,8 @@ def _run(job: Job, *, resume: bool) -> None:
         _save(files, session, best=True)
     # After the first checkpoint: a folder that has a config can be resumed.
     atomic_write_text(files.config, config_yaml(job.config))
-    train, valid = job.dataset.train.to(device), job.dataset.valid.to(device)
+    train = job.dataset.train.to(device)
+    valid = rows_that_pick(job.dataset.valid, job.settings, seed=job.seed).to(device)
     position = session.position
     with (
         Progress(
@@ -203,9 +205,9 @@ def _for_epochs(classifier: Classifier, predictions: Predictions) -> Classifier:
 
     Epochs then show what the network itself says, and do not wait for a fit that the last one repeats.
     """
-    raw, y_BL = next(predictions.chunks())
+    raw = next(predictions.chunks()).raw
     try:
         classifier.decision.check(classifier.loss.link(raw))
     except UserError:
         return classifier
-    return replace(classifier, calibrator=NoCalibration(n_labels=y_BL.shape[1]))
+    return replace(classifier, calibrator=NoCalibration(n_labels=raw.n_labels))

@@ -1,7 +1,7 @@
 """The names of what a run keeps in its folder, and what becomes of a trained classifier on disk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,7 @@ def save_classifier(path: Path, classifier: Classifier, facts: Facts) -> None:
         "input_shape": facts.input_shape,
         "label_names": facts.label_names,
         "preparation": dict(facts.preparation),
-        "labels": {
-            "positives_L": facts.labels.positives_L,
-            "rows": facts.labels.rows,
-            "single_label": facts.labels.single_label,
-            "count_histogram_K": facts.labels.count_histogram_K,
-        },
+        "labels": {field.name: getattr(facts.labels, field.name) for field in fields(facts.labels)},
     }
     save_checkpoint(path, tree)
 

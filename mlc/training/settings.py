@@ -46,6 +46,8 @@ class TrainerSettings:
         monitor: validation metric that picks the best checkpoint, stops early and drives schedule=plateau.
         patience: epochs without improvement before the run stops, or None.
         log_every_steps: steps between training points in TensorBoard.
+        separate_fit: fit calibrator and decision rule on one half of the validation rows, and pick the
+            checkpoint by the other; else all validation rows do both.
         memory_limit_mb: scores and targets of a split above this are evaluated in streaming mode.
     """
 
@@ -58,6 +60,7 @@ class TrainerSettings:
     monitor: str
     patience: Annotated[int, Gt(0)] | None
     log_every_steps: Annotated[int, Gt(0)]
+    separate_fit: bool
     memory_limit_mb: Annotated[float, Gt(0)]
 
     def __post_init__(self) -> None:

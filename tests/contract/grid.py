@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import torch
 import yaml
 from torch import Tensor
 
+from mlc.backbones.base import Backbone
 from mlc.backbones.mlp import MLP
 from mlc.batch import LabelStatistics
 from mlc.heads.base import Head
 from mlc.losses.base import Loss, PairingError
 from mlc.model import Network
+from mlc.outputs.base import LabelOutput
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ROWS, FEATURES, LABELS = 16, 6, 5
@@ -33,6 +36,8 @@ def _targets() -> dict[str, Tensor]:
 
 # The targets a head may meet: a head may read a data set with one label per row in another way.
 TARGETS = _targets()
+# Copies of each label, for heads that read levels.
+LEVELS_BL = TARGETS["several"] * (1 + torch.arange(ROWS)[:, None] % 3)
 
 
 def inputs() -> Tensor:
@@ -72,16 +77,50 @@ def build(group: str, name: str, **runtime: Any) -> Any:
     return cls(**options(group, name), **{key: value for key, value in runtime.items() if key in wanted})
 
 
-def build_head(name: str, world: str) -> Head:
-    """A head for FEATURES features and the labels of TARGETS[world]."""
-    labels = LabelStatistics.from_targets(TARGETS[world])
-    head: Head = build("head", name, in_features=FEATURES, labels=labels)
-    return head
+def targets(world: str) -> Tensor:
+    """The targets of a world."""
+    return LEVELS_BL if world == "levels" else TARGETS[world]
+
+
+def statistics(y_BL: Tensor) -> LabelStatistics:
+    """All that a head or loss may want to know about these targets."""
+    return LabelStatistics.from_targets(y_BL, with_sets=True)
+
+
+class Positions(Backbone):
+    """A small backbone with four positions, for heads that read tokens."""
+
+    def __init__(self, *, width: int):
+        super().__init__()
+        self.dense = torch.nn.Linear(FEATURES, 4 * width)
+        self.feature_sizes = {"tokens": width}
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"tokens": self.dense(inputs["x"]).relu().unflatten(1, (4, -1))}
+
+
+def small_network(head: str, world: str, *, width: int = 16) -> Network:
+    """The head on a small backbone that gives what it reads."""
+    backbone: Backbone
+    reads = target("head", head).reads  # type: ignore[attr-defined]
+    if reads == "tokens":
+        backbone = Positions(width=width)
+    else:
+        backbone = MLP(input_shape=(FEATURES,), widths=[width], input_dropout=0.0, dropout=0.0, norm="none")
+    in_features, labels = backbone.feature_sizes[reads], statistics(targets(world))
+    return Network(backbone=backbone, head=build("head", head, in_features=in_features, labels=labels))
+
+
+def head_output(head: str, world: str) -> LabelOutput:
+    """What a head in this world gives for the inputs."""
+    torch.manual_seed(0)
+    output: LabelOutput = small_network(head, world)({"x": inputs()})
+    return output
 
 
 def build_loss(name: str, world: str) -> Loss:
-    """A loss for the labels of TARGETS[world]."""
-    loss: Loss = build("loss", name, labels=LabelStatistics.from_targets(TARGETS[world]))
+    """A loss for the labels of a world."""
+    loss: Loss = build("loss", name, labels=statistics(targets(world)))
     return loss
 
 
@@ -106,7 +145,7 @@ def heads_named_by(loss: str) -> set[str]:
 def fits(head: str, loss: str, world: str) -> bool:
     """Whether the loss accepts the head's output."""
     try:
-        build_loss(loss, world).check(build_head(head, world)(inputs()))
+        build_loss(loss, world).check(head_output(head, world))
     except PairingError:
         return False
     return True
@@ -126,7 +165,12 @@ class Pair:
     @property
     def y_BL(self) -> Tensor:  # noqa: N802 - the shape suffix
         """The targets."""
-        return TARGETS[self.world]
+        return targets(self.world)
+
+    @property
+    def other_y_BL(self) -> Tensor:  # noqa: N802 - the shape suffix
+        """Other targets: what was there is not, and the other way round."""
+        return (self.y_BL == 0).float()
 
     def make_loss(self) -> Loss:
         """The loss."""
@@ -135,13 +179,10 @@ class Pair:
     def make_network(self, width: int = 16, seed: int = 0) -> Network:
         """The head on a small backbone of its own width."""
         torch.manual_seed(seed)
-        backbone = MLP(input_shape=(FEATURES,), widths=[width], input_dropout=0.0, dropout=0.0, norm="none")
-        labels = LabelStatistics.from_targets(self.y_BL)
-        return Network(
-            backbone=backbone, head=build("head", self.head, in_features=backbone.out_features, labels=labels)
-        )
+        return small_network(self.head, self.world, width=width)
 
 
 ALL_PAIRS = [Pair(head, loss, world) for head in names("head") for loss in names("loss") for world in TARGETS]
-FITTING_PAIRS = [pair for pair in ALL_PAIRS if fits(pair.head, pair.loss, pair.world)]
-UNFITTING_PAIRS = [pair for pair in ALL_PAIRS if pair not in FITTING_PAIRS]
+_FITTING = [pair for pair in ALL_PAIRS if fits(pair.head, pair.loss, pair.world)]
+UNFITTING_PAIRS = [pair for pair in ALL_PAIRS if pair not in _FITTING]
+FITTING_PAIRS = [*_FITTING, Pair("levels", "negative_log_likelihood", "levels")]

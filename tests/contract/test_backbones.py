@@ -39,23 +39,27 @@ def test_every_backbone_suits_pictures(name: str) -> None:
     assert suits(name, (1, 8, 8))
 
 
-@pytest.mark.parametrize("name", ["linear", "mlp", "wide_mlp"])
+@pytest.mark.parametrize("name", ["flatten", "linear", "mlp", "wide_mlp"])
 def test_backbones_for_tables_suit_tables(name: str) -> None:
     assert suits(name, (10,))
 
 
 @BACKBONES
-def test_out_features_is_the_width_of_what_comes_out(name: str, shape: tuple[int, ...]) -> None:
+def test_features_have_the_names_and_sizes_that_are_said(name: str, shape: tuple[int, ...]) -> None:
     backbone = build_backbone(name, shape)
-    features_BD = backbone({"x": inputs(shape)})
-    assert features_BD.shape == (ROWS, backbone.out_features)
-    assert features_BD.isfinite().all()
+    features = backbone({"x": inputs(shape)})
+    assert {key: value.shape[-1] for key, value in features.items()} == backbone.feature_sizes
+    assert "pooled" in features
+    for key, value in features.items():
+        assert value.shape[0] == ROWS
+        assert value.ndim == (3 if key == "tokens" else 2), key
+        assert value.isfinite().all(), key
 
 
 @BACKBONES
 def test_gradient_reaches_every_parameter(name: str, shape: tuple[int, ...]) -> None:
     backbone = build_backbone(name, shape)
-    features_BD = backbone({"x": inputs(shape).requires_grad_()})  # a backbone may have no parameters
+    features_BD = backbone({"x": inputs(shape).requires_grad_()})["pooled"]  # may have no parameters
     (features_BD * torch.randn(features_BD.shape)).sum().backward()
     for parameter_name, parameter in backbone.named_parameters():
         assert parameter.grad is not None, parameter_name
@@ -65,7 +69,7 @@ def test_gradient_reaches_every_parameter(name: str, shape: tuple[int, ...]) -> 
 @BACKBONES
 def test_features_depend_on_every_input(name: str, shape: tuple[int, ...]) -> None:
     x = inputs(shape).requires_grad_()
-    features_BD = build_backbone(name, shape).eval()({"x": x})
+    features_BD = build_backbone(name, shape).eval()({"x": x})["pooled"]
     (features_BD * torch.randn(features_BD.shape)).sum().backward()
     assert x.grad is not None
     assert x.grad.ne(0).any(0).all()
@@ -76,10 +80,11 @@ def test_evaluation_is_deterministic_and_each_row_is_its_own(name: str, shape: t
     backbone, x = build_backbone(name, shape), inputs(shape)
     backbone({"x": x})  # a step of training, so that running statistics are not at their start
     backbone.eval()
-    features_BD = backbone({"x": x})
-    assert torch.equal(backbone({"x": x}), features_BD)
-    alone = torch.cat([backbone({"x": row[None]}) for row in x])
-    torch.testing.assert_close(alone, features_BD, rtol=1e-4, atol=1e-5)
+    features, again = backbone({"x": x}), backbone({"x": x})
+    alone = [backbone({"x": row[None]}) for row in x]
+    for key, value in features.items():
+        assert torch.equal(again[key], value), key
+        torch.testing.assert_close(torch.cat([one[key] for one in alone]), value, rtol=1e-4, atol=1e-5)
 
 
 @BACKBONES
@@ -89,4 +94,6 @@ def test_a_saved_backbone_is_the_same_backbone(name: str, shape: tuple[int, ...]
     torch.manual_seed(1)
     other = build("backbone", name, input_shape=shape)
     other.load_state_dict(load(save(saved.state_dict())))
-    assert torch.equal(other.eval()({"x": x}), saved.eval()({"x": x}))
+    expected, features = saved.eval()({"x": x}), other.eval()({"x": x})
+    assert features.keys() == expected.keys()
+    assert all(torch.equal(features[key], expected[key]) for key in expected)

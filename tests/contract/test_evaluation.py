@@ -11,10 +11,13 @@ from mlc.model import Network
 from mlc.outputs.base import LabelOutput, NotDefinedError
 from mlc.outputs.conditional_bernoulli import ConditionalBernoulli
 from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.label_sets import LabelSets
+from mlc.outputs.levels import LabelLevels
 from mlc.outputs.single_choice import SingleChoice
 from tests.contract.grid import FITTING_PAIRS, LABELS, ROWS, Pair, inputs
 from tests.contract.test_training import randomise
 
+WITH_MARGINALS = IndependentLabels | SingleChoice | ConditionalBernoulli | LabelLevels | LabelSets
 PAIRS = pytest.mark.parametrize("pair", FITTING_PAIRS, ids=str)
 
 
@@ -60,7 +63,7 @@ def test_link_gives_marginals_between_0_and_1_or_says_that_there_are_none(pair: 
     linked = pair.make_loss().link(output)
     assert isinstance(linked, LabelOutput)
     assert linked.n_labels == LABELS
-    if isinstance(linked, IndependentLabels | SingleChoice | ConditionalBernoulli):
+    if isinstance(linked, WITH_MARGINALS):
         marginals_BL = linked.marginals()
         assert marginals_BL.shape == (ROWS, LABELS)
         assert ((marginals_BL >= 0) & (marginals_BL <= 1)).all()

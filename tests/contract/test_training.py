@@ -1,16 +1,28 @@
 """What every fitting pair of head and loss does in training."""
 
+from operator import itemgetter
+
 import pytest
 import torch
 from scipy.stats import poisson
 from torch import Tensor
 
-from mlc.batch import LabelStatistics
 from mlc.losses.base import Loss
 from mlc.model import Network
 from mlc.outputs.base import LabelOutput
+from mlc.outputs.label_sets import LabelSets
 from mlc.outputs.single_choice import SingleChoice
-from tests.contract.grid import FEATURES, FITTING_PAIRS, LABELS, ROWS, Pair, build, inputs, options
+from tests.contract.grid import (
+    FEATURES,
+    FITTING_PAIRS,
+    LABELS,
+    ROWS,
+    Pair,
+    build,
+    inputs,
+    options,
+    statistics,
+)
 
 PAIRS = pytest.mark.parametrize("pair", FITTING_PAIRS, ids=str)
 COUPLED_PAIRS = [pair for pair in FITTING_PAIRS if pair.make_loss().couples_batch]
@@ -106,7 +118,7 @@ def test_the_loss_of_a_row_is_its_own(pair: Pair) -> None:
     alone = [loss(network({"x": x_BD[i : i + 1]}), pair.y_BL[i : i + 1]) for i in range(ROWS)]
     torch.testing.assert_close(torch.cat(alone), together_B)
     others_BD, others_BL = x_BD.clone(), pair.y_BL.clone()
-    others_BD[1:], others_BL[1:] = 9.0, 1 - others_BL[1:]
+    others_BD[1:], others_BL[1:] = 9.0, pair.other_y_BL[1:]
     torch.testing.assert_close(loss(network({"x": others_BD}), others_BL)[0], together_B[0])
 
 
@@ -117,7 +129,7 @@ def test_a_loss_that_couples_the_batch_repeats_its_one_number(pair: Pair) -> Non
     loss_B = loss(output, pair.y_BL)
     assert (loss_B == loss_B[0]).all()
     others_BL = pair.y_BL.clone()
-    others_BL[1:] = 1 - others_BL[1:]
+    others_BL[1:] = pair.other_y_BL[1:]
     assert loss(output, others_BL)[0] != loss_B[0]
 
 
@@ -137,22 +149,58 @@ def test_rows_without_labels_are_treated_as_the_loss_says(pair: Pair) -> None:
     loss_B = loss(output, torch.zeros(ROWS, LABELS))
     loss_B.sum().backward()
     moved = any(parameter.grad.any() for parameter in network.parameters() if parameter.grad is not None)
-    # A choice of one label cannot explain a row without labels, whatever the loss.
-    ignored = loss.ignores_empty_rows or isinstance(output, SingleChoice)
+    # A choice of one label cannot explain a row without labels, whatever the loss; nor can label sets that
+    # were never seen empty.
+    impossible = isinstance(output, SingleChoice)
+    if isinstance(output, LabelSets):
+        impossible = bool(output.sets_ML.any(1).all())
+    ignored = loss.ignores_empty_rows or impossible
     assert moved is not ignored
     assert bool(loss_B.any()) is not ignored
 
 
-@PAIRS
+@pytest.mark.parametrize("pair", [p for p in FITTING_PAIRS if p.head != "classifier_chain"], ids=str)
 def test_order_of_the_labels_does_not_matter(pair: Pair) -> None:
     network, loss = randomise(pair.make_network()), pair.make_loss()
     order_L = torch.tensor([3, 1, 4, 0, 2])
     # A loss may weigh labels by their frequency, so the statistics are permuted too.
-    labels = LabelStatistics.from_targets(pair.y_BL[:, order_L])
-    permuted_loss: Loss = build("loss", pair.loss, labels=labels)
+    permuted_loss: Loss = build("loss", pair.loss, labels=statistics(pair.y_BL[:, order_L]))
     output = network({"x": inputs()})
-    permuted = output.map_tensors(lambda t: t[:, order_L] if t.shape[1:] == (LABELS,) else t)
+    if isinstance(output, LabelSets):
+        permuted: LabelOutput = LabelSets(output.logits_BM, output.sets_ML[:, order_L])
+    else:
+        permuted = output.map_tensors(lambda t: t[:, order_L] if t.shape[1:2] == (LABELS,) else t)
     torch.testing.assert_close(permuted_loss(permuted, pair.y_BL[:, order_L]), loss(output, pair.y_BL))
+
+
+@PAIRS
+def test_unknown_labels_leave_loss_and_gradient_finite(pair: Pair) -> None:
+    network, loss = randomise(pair.make_network()), pair.make_loss()
+    y_BL = pair.y_BL.clone()
+    y_BL[::2, 1], y_BL[4] = torch.nan, torch.nan  # a row without any known label, too
+    output = network({"x": inputs()})
+    loss_B = loss(output, y_BL)
+    loss_B.sum().backward()
+    assert loss_B.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
+    if not loss.couples_batch:
+        assert loss_B[4].abs() < 1e-5
+        known_B = ~y_BL.isnan().any(1)
+        torch.testing.assert_close(loss_B[known_B], loss(output, pair.y_BL)[known_B])
+
+
+@PAIRS
+def test_weight_two_is_a_row_twice(pair: Pair) -> None:
+    network, loss = randomise(pair.make_network()), pair.make_loss()
+    weight_B = 1.0 + (torch.arange(ROWS) % 2)
+    rows = torch.arange(ROWS).repeat_interleave(weight_B.long())
+    output = network({"x": inputs()})
+    weighted_B = loss(output, pair.y_BL, weight_B)
+    repeated_B = loss(output.map_tensors(itemgetter(rows)), pair.y_BL[rows])
+    if loss.couples_batch:
+        torch.testing.assert_close(weighted_B[0], repeated_B[0])
+    else:
+        torch.testing.assert_close(weighted_B.sum(), repeated_B.sum())
 
 
 def linked_tensors(output: LabelOutput) -> list[Tensor]:
@@ -165,7 +213,7 @@ def test_the_loss_keeps_no_memory_of_targets(pair: Pair) -> None:
     output = network({"x": inputs()})
     before = linked_tensors(loss.link(output))
     first_B = loss(output, pair.y_BL)
-    loss(output, 1 - pair.y_BL)
+    loss(output, pair.other_y_BL)
     assert torch.equal(loss(output, pair.y_BL), first_B)
     for old, new in zip(before, linked_tensors(loss.link(output)), strict=True):
         assert torch.equal(old, new)

@@ -32,7 +32,7 @@ def assert_sentence(outcome: Outcome, *parts: str) -> None:
         (["head=sigmoid", "loss=factorised_kl_mse"], ["does not fit", "loss=binary_cross_entropy"]),
         (
             ["head=factorised", "decision=most_probable"],
-            ["decision=most_probable", "decision=global_threshold"],
+            ["decision=most_probable", "global_threshold"],
         ),
         (["head=softmax", "calibration=temperature"], ["calibration=temperature", "calibration=platt"]),
         (["decision=top_k", "decision.k=11"], ["k=11"]),

@@ -37,7 +37,7 @@ def test_features_are_the_largest_value_of_each_channel() -> None:
     x = torch.randn(3, 1, 6, 5)
     # Batch norm at its start divides by sqrt(1 + 1e-5) alone.
     expected = (2 * x).flatten(1).amax(1).clamp(min=0) / (1 + 1e-5) ** 0.5
-    torch.testing.assert_close(model({"x": x})[:, 0], expected)
+    torch.testing.assert_close(model({"x": x})["pooled"][:, 0], expected)
 
 
 def test_where_an_object_stands_does_not_matter() -> None:
@@ -45,21 +45,45 @@ def test_where_an_object_stands_does_not_matter() -> None:
     x = torch.zeros(1, 1, 16, 16)
     x[..., 4:7, 4:7] = torch.rand(3, 3)
     moved = x.roll((4, 2), dims=(2, 3))  # by whole pooling windows, and still away from the border
-    torch.testing.assert_close(model({"x": x}), model({"x": moved}))
+    torch.testing.assert_close(model({"x": x})["pooled"], model({"x": moved})["pooled"])
 
 
 def test_dropout_is_on_the_features_in_training_only() -> None:
     model, x = cnn((1, 8, 8), [64], halvings=0, dropout=0.5), torch.randn(8, 1, 8, 8)
-    share_of_zeros = (model({"x": x}) == 0).float().mean().item()
+    share_of_zeros = (model({"x": x})["pooled"] == 0).float().mean().item()
     assert 0.4 < share_of_zeros < 0.6
-    assert (model.eval()({"x": x}) > 0).all()
+    assert (model.eval()({"x": x})["pooled"] > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 4), (3, 9, 5), (1, 28, 28), (2, 7, 30)])
 def test_any_picture_that_is_large_enough(shape: tuple[int, ...]) -> None:
     model = cnn(shape, [4, 6], halvings=2)
-    assert model({"x": torch.randn(3, *shape)}).shape == (3, 6)
-    assert model.out_features == 6
+    assert model({"x": torch.randn(3, *shape)})["pooled"].shape == (3, 6)
+    assert model.feature_sizes == {"conv1": 4, "conv2": 6, "tokens": 6, "pooled": 6}
+
+
+def test_tokens_are_the_positions_of_the_last_map_row_by_row() -> None:
+    model = cnn((1, 6, 5), [4, 3], halvings=1).eval()
+    features = model({"x": torch.randn(2, 1, 6, 5)})
+    assert features["tokens"].shape == (2, 3 * 2, 3)
+    assert torch.equal(features["tokens"].amax(1), features["pooled"])
+    marked = cnn((1, 2, 3), [1], halvings=0).eval()
+    convolution = next(m for m in marked.modules() if isinstance(m, nn.Conv2d))
+    with torch.no_grad():
+        convolution.weight.zero_()
+        convolution.weight[0, 0, 1, 1] = (1 + 1e-5) ** 0.5  # batch norm at its start divides by it
+    x = torch.arange(6.0).reshape(1, 1, 2, 3)
+    torch.testing.assert_close(marked({"x": x})["tokens"].flatten(), torch.arange(6.0))
+
+
+def test_each_convolution_gives_its_largest_values() -> None:
+    model = cnn((1, 8, 8), [4, 6], halvings=1).eval()
+    x = torch.randn(3, 1, 8, 8)
+    features = model({"x": x})
+    first = model.convolutions[0](x)
+    assert torch.equal(features["conv1"], first.amax((2, 3)))
+    assert torch.equal(features["conv2"], model.convolutions[1](first).amax((2, 3)))
+    assert torch.equal(features["conv2"], features["pooled"])
 
 
 @pytest.mark.parametrize("shape", [(10,), (8, 8)])
@@ -75,4 +99,4 @@ def test_too_many_halvings_are_refused_with_the_number_that_fits(side: int, n_la
     shape, channels = (1, side, 32), [4] * n_layers
     with pytest.raises(UserError, match=rf"pictures of {side}x32 pixels: use at most {most}$"):
         cnn(shape, channels, halvings=most + 1)
-    assert cnn(shape, channels, halvings=most)({"x": torch.randn(2, *shape)}).shape == (2, 4)
+    assert cnn(shape, channels, halvings=most)({"x": torch.randn(2, *shape)})["pooled"].shape == (2, 4)

@@ -47,7 +47,7 @@ def test_wide_mlp_has_exactly_the_layers_of_its_source() -> None:
     ]
     parameters = sum(p.numel() for p in backbone.parameters())
     assert parameters == (10 * 1600 + 1600) + (1600 * 1200 + 1200) + (1200 * 800 + 800)
-    assert backbone.out_features == 800
+    assert backbone.feature_sizes == {"layer1": 1600, "layer2": 1200, "layer3": 800, "pooled": 800}
 
 
 def mlp(norm: str = "none", input_dropout: float = 0.0, dropout: float = 0.0) -> MLP:
@@ -66,8 +66,11 @@ def test_two_layers_equal_numpy() -> None:
     x = np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)
     hidden = np.maximum(x.reshape(7, 6) @ w1.T + b1, 0)
     expected = np.maximum(hidden @ w2.T + b2, 0)
-    np.testing.assert_allclose(backbone({"x": torch.from_numpy(x)}).detach(), expected, atol=1e-6)
-    assert backbone.out_features == 5
+    features = backbone({"x": torch.from_numpy(x)})
+    np.testing.assert_allclose(features["layer1"].detach(), hidden, atol=1e-6)
+    np.testing.assert_allclose(features["layer2"].detach(), expected, atol=1e-6)
+    assert features["pooled"] is features["layer2"]
+    assert backbone.feature_sizes == {"layer1": 4, "layer2": 5, "pooled": 5}
 
 
 @pytest.mark.parametrize(("norm", "kind"), [("batch", "batchnorm1d"), ("layer", "layernorm")])
@@ -83,13 +86,13 @@ def test_layer_norm_equals_numpy() -> None:
     raw = x @ weight.T + bias
     centred = raw - raw.mean(1, keepdims=True)
     expected = np.maximum(centred / np.sqrt(centred.var(1, keepdims=True) + 1e-5), 0)
-    np.testing.assert_allclose(backbone({"x": torch.from_numpy(x)}).detach(), expected, atol=1e-5)
+    np.testing.assert_allclose(backbone({"x": torch.from_numpy(x)})["pooled"].detach(), expected, atol=1e-5)
 
 
 def test_input_dropout_hits_the_input_in_training_only() -> None:
     torch.manual_seed(0)
     backbone = mlp(input_dropout=0.5)
     x = torch.randn(8, 2, 3)
-    assert not torch.equal(backbone({"x": x}), backbone({"x": x}))
+    assert not torch.equal(backbone({"x": x})["pooled"], backbone({"x": x})["pooled"])
     backbone.eval()
-    assert torch.equal(backbone({"x": x}), backbone({"x": x}))
+    assert torch.equal(backbone({"x": x})["pooled"], backbone({"x": x})["pooled"])

@@ -7,10 +7,13 @@ import yaml
 
 from mlc.calibration.auto import default_for
 from mlc.outputs.base import LabelOutput
+from mlc.outputs.chain import LabelChain
 from mlc.outputs.conditional_bernoulli import ConditionalBernoulli
 from mlc.outputs.counts import CategoricalCount, PointCount
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.label_sets import LabelSets
+from mlc.outputs.levels import LabelLevels
 from mlc.outputs.scores_only import ScoresOnly
 from mlc.outputs.shares import LabelShares
 from mlc.outputs.single_choice import SingleChoice
@@ -24,6 +27,9 @@ Z = torch.zeros(1, 3)
     [
         (IndependentLabels(Z), "temperature"),
         (SingleChoice(Z), "temperature"),
+        (LabelSets(Z, torch.eye(3).bool()), "temperature"),
+        (LabelLevels(torch.zeros(1, 3, 4)), "temperature"),
+        (LabelChain(Z, torch.zeros(3, 3)), "platt"),
         (ConditionalBernoulli(Z, CategoricalCount(Z)), "platt"),
         (LabelShares(Z), "platt"),
         (FactorisedCount(Z, PointCount(Z[:, 0] + 1)), "platt"),

@@ -6,7 +6,7 @@ from scipy.special import log_expit
 
 from mlc.calibration import beta
 from mlc.calibration.beta import Beta
-from mlc.calibration.platt import platt_targets
+from mlc.calibration.examples import platt_targets
 from mlc.errors import UserError
 from mlc.outputs.counts import PointCount
 from mlc.outputs.factorised import FactorisedCount

@@ -5,7 +5,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from mlc.calibration import logistic_fit
-from mlc.calibration.logistic_fit import fit_logistic, mean_cross_entropy
+from mlc.calibration.logistic_fit import fit_logistic, information, mean_cross_entropy
 
 
 def sample(rows: int, n_labels: int, n_features: int, seed: int) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -60,7 +60,11 @@ def test_the_prior_pulls_to_the_start_as_scipy_says(precision: float) -> None:
     features, t_NL = sample(30, 2, 1, seed=3)
     start_LP = torch.tensor([[2.0, -1.0], [0.5, 3.0]]).double()
     w_LP = fit_logistic(
-        features, t_NL, start_LP=start_LP, free_LP=all_free(start_LP), prior_precision=precision
+        features,
+        t_NL,
+        start_LP=start_LP,
+        free_LP=all_free(start_LP),
+        prior_precision_LP=torch.full_like(start_LP, precision),
     )
     for label in range(2):
         expected = best_by_scipy(
@@ -70,6 +74,38 @@ def test_the_prior_pulls_to_the_start_as_scipy_says(precision: float) -> None:
             precision=precision,
         )
         assert w_LP[label].tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_a_weight_of_k_is_k_examples_for_fit_loss_and_information() -> None:
+    features, t_NL = sample(40, 2, 2, seed=5)
+    k_N = torch.arange(40) % 4
+    *again, t_again_NL = (x_NL.repeat_interleave(k_N, dim=0) for x_NL in (*features, t_NL))
+    weight_NL = k_N.double()[:, None].expand(40, 2)
+    start_LP = torch.ones(2, 3).double()
+    precision_LP = torch.tensor([[0.5, 0.0, 2.0]]).double().expand(2, 3)
+    options = {"start_LP": start_LP, "free_LP": all_free(start_LP), "prior_precision_LP": precision_LP}
+    w_LP = fit_logistic(features, t_NL, weight_NL=weight_NL, **options)
+    torch.testing.assert_close(w_LP, fit_logistic(tuple(again), t_again_NL, **options), rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(
+        mean_cross_entropy(features, t_NL, w_LP, weight_NL),
+        mean_cross_entropy(tuple(again), t_again_NL, w_LP),
+    )
+    torch.testing.assert_close(
+        information(features, t_NL, w_LP, weight_NL=weight_NL), information(tuple(again), t_again_NL, w_LP)
+    )
+
+
+def test_information_is_the_second_derivative_of_the_summed_loss() -> None:
+    features, t_NL = sample(30, 2, 2, seed=6)
+    w_LP = torch.tensor([[0.5, -1.0, 0.3], [2.0, 0.1, -1.0]]).double()
+    information_LPP = information(features, t_NL, w_LP)
+    for label in range(2):
+        columns = tuple(x_NL[:, [label]] for x_NL in features)
+        expected_PP = torch.autograd.functional.hessian(
+            lambda w_P, c=columns, t=t_NL[:, [label]]: 30 * mean_cross_entropy(c, t, w_P[None]).sum(),
+            w_LP[label],
+        )
+        torch.testing.assert_close(information_LPP[label], expected_PP)
 
 
 def test_a_slope_that_is_not_free_stays_and_its_intercept_matches_the_mean() -> None:

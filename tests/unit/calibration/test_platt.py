@@ -1,11 +1,15 @@
 import pytest
 import torch
+from scipy.optimize import minimize
+from scipy.special import log_expit
 from sklearn.calibration import _SigmoidCalibration
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from mlc.calibration import platt
-from mlc.calibration.platt import MIN_SLOPE, Platt, platt_targets
+from mlc.calibration.examples import MIN_EXAMPLES, platt_targets
+from mlc.calibration.platt import MIN_SLOPE, Platt
+from mlc.calibration.shared_slope import MIN_TEACHERS, learn_slope_prior
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
 from mlc.outputs.counts import PointCount, PoissonCount
@@ -118,11 +122,70 @@ def test_labels_that_fall_back_keep_their_ranking_and_their_frequency() -> None:
     assert torch.isfinite(calibrator(scores_only(s_NL * 100)).logits_BL).all()
 
 
+def shared_sample(rows: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Six common labels, one with three positives, one with none, and one whose three negatives mislead."""
+    s_NL, y_NL = sample([0.6, 0.8, 1.0, 0.7, 0.9, 0.8, 0, 0, 0], [-1.0] * 9, rows=rows, seed=seed)
+    y_NL[:, 6:] = torch.tensor([0.0, 0, 1])
+    y_NL[s_NL[:, 6].topk(5).indices[::2], 6] = 1
+    y_NL[s_NL[:, 8].topk(3).indices, 8] = 0
+    return s_NL, y_NL
+
+
+def test_rare_labels_share_a_slope_and_agree_with_scipy() -> None:
+    s_NL, y_NL = shared_sample(300, seed=8)
+    calibrator = fitted(s_NL, y_NL)
+    assert calibrator.fallback_L.tolist() == [False] * 6 + [True] * 3
+    common = fitted(s_NL[:, :6], y_NL[:, :6])
+    assert torch.equal(calibrator.slope_L[:6], common.slope_L)
+    slopes, variances = [], []
+    for label in range(6):
+        s, t = s_NL[:, label].double(), platt_targets(y_NL.double())[:, label]
+        p = common(scores_only(s_NL[:, :6])).marginals()[:, label].double()
+        x = torch.stack((s, torch.ones_like(s)))
+        variances.append(torch.linalg.inv((x * (p * (1 - p))) @ x.T)[0, 0])
+        slopes.append(common.slope_L[label].double())
+    prior = learn_slope_prior(torch.stack(slopes), torch.stack(variances))
+    assert prior is not None
+    for label in (6, 7, 8):
+        s, t = s_NL[:, label].double().numpy(), platt_targets(y_NL.double())[:, label].numpy()
+
+        def loss(w, s=s, t=t):
+            f = w[0] * s + w[1]
+            entropy = -(t * log_expit(f) + (1 - t) * log_expit(-f)).sum()
+            return entropy + ((w[0] - prior.mean) / prior.deviation) ** 2 / 2
+
+        best = minimize(loss, [1, 0], tol=1e-12).x
+        slope_L, intercept_L = slope_and_intercept(calibrator)
+        assert slope_L[label].item() == pytest.approx(best[0], abs=1e-3)
+        assert intercept_L[label].item() == pytest.approx(best[1], abs=1e-3)
+
+
+def test_the_fewer_examples_the_nearer_to_the_shared_slope() -> None:
+    s_NL, y_NL = shared_sample(300, seed=9)
+    y_NL[:, 6:] = 0
+    for label, positives in ((7, 2), (8, 9)):
+        y_NL[s_NL[:, label].topk(positives, largest=False).indices, label] = 1  # as misleading as can be
+    slope_L = fitted(s_NL, y_NL).slope_L
+    assert slope_L[6] > slope_L[7] > slope_L[8]
+    assert slope_L[6] > slope_L[:6].min() / 2  # without the others it would be next to 0
+
+
+def test_where_all_labels_are_rare_they_share_with_one_another() -> None:
+    s_NL, y_NL = sample([1.0] * 12, [-6.0] * 12, rows=400, seed=10)
+    positives_L = y_NL.sum(0)
+    assert ((positives_L > 0) & (positives_L < MIN_EXAMPLES)).sum() >= MIN_TEACHERS
+    alone_L = torch.stack([fitted(s_NL[:, [i]], y_NL[:, [i]]).slope_L[0] for i in range(12)])
+    together_L = fitted(s_NL, y_NL).slope_L
+    assert together_L.std() < alone_L.std() / 2
+    assert (together_L - 1).abs().mean() < (alone_L - 1).abs().mean()
+
+
 def test_blocks_of_labels_give_the_same_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    s_NL, y_NL = sample([1, 2, 0.5, 4, 1], [-1.0, 1, 0, 2, -3], rows=60, seed=6)
+    s_NL, y_NL = shared_sample(60, seed=6)
     whole = fitted(s_NL, y_NL).state_dict()
     monkeypatch.setattr(platt, "_BLOCK_CELLS", 120)
     blocks = fitted(s_NL, y_NL).state_dict()
+    assert len(blocks) == 4
     for name in whole:
         torch.testing.assert_close(blocks[name], whole[name])
 

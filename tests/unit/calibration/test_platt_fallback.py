@@ -1,8 +1,9 @@
 import torch
 from torch import Tensor
 
+from mlc.calibration.examples import MIN_EXAMPLES, Cells
 from mlc.calibration.platt import Platt
-from mlc.calibration.platt_fallback import MIN_EXAMPLES, PlattFallback
+from mlc.calibration.platt_fallback import PlattFallback
 from mlc.outputs.base import LabelOutput
 from tests.unit.calibration.outputs import sample, scores_only
 
@@ -11,8 +12,8 @@ class Seven(PlattFallback):
     def check(self, output: LabelOutput) -> None:
         pass
 
-    def fit_labels(self, s_NL: Tensor, y_NL: Tensor) -> None:
-        self.fitted_rows = len(s_NL)
+    def fit_labels(self, cells: Cells) -> None:
+        self.fitted_rows = len(cells.s_NL)
 
     def logits(self, s_BL: Tensor) -> Tensor:
         return torch.full_like(s_BL, 7.0)

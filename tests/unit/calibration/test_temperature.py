@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
-from scipy.special import log_expit, log_softmax
+from scipy.special import log_expit, log_softmax, logsumexp
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,9 +12,12 @@ from mlc.calibration.temperature import MAX_TEMPERATURE, Temperature
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
+from mlc.outputs.chain import LabelChain
 from mlc.outputs.counts import PointCount
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.label_sets import LabelSets
+from mlc.outputs.levels import LabelLevels
 from mlc.outputs.scores_only import ScoresOnly
 from mlc.outputs.shares import LabelShares
 from mlc.outputs.single_choice import SingleChoice
@@ -73,6 +76,61 @@ def test_single_choice_agrees_with_scipy(scale: float, true_t: float) -> None:
     assert fitted(SingleChoice(logits_NL), y_NL) == pytest.approx(expected, rel=1e-5)
 
 
+SETS = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 1, 1]]).bool()
+
+
+@pytest.mark.parametrize(("scale", "true_t"), [(1, 0.3), (3, 2.5), (30, 12)])
+def test_label_sets_agree_with_scipy_and_leave_out_unseen_sets(scale: float, true_t: float) -> None:
+    g = torch.Generator().manual_seed(7)
+    logits_NM = torch.randn(400, len(SETS), generator=g) * scale
+    chosen_N = torch.multinomial(torch.softmax(logits_NM / true_t, 1), 1, generator=g).squeeze(1)
+    y_NL = SETS[chosen_N].float()
+    expected = best_by_scipy(categorical_nll, logits_NM, F.one_hot(chosen_N, len(SETS)))
+    assert fitted(LabelSets(logits_NM, SETS), y_NL) == pytest.approx(expected, rel=1e-5)
+    y_NL[:100] = torch.tensor([0.0, 0, 0, 1])
+    expected = best_by_scipy(categorical_nll, logits_NM[100:], F.one_hot(chosen_N[100:], len(SETS)))
+    assert fitted(LabelSets(logits_NM, SETS), y_NL) == pytest.approx(expected, rel=1e-5)
+    assert fitted(LabelSets(logits_NM[:100], SETS), y_NL[:100]) == 1
+
+
+@pytest.mark.parametrize("n_levels", [2, 4])
+def test_levels_are_fitted_on_presence_as_scipy_says(n_levels: int) -> None:
+    g = torch.Generator().manual_seed(8)
+    logits_NLK = torch.randn(400, L, n_levels, generator=g) * 3
+    p_NL = 1 - torch.softmax(logits_NLK / 2.5, 2)[:, :, 0]
+    y_NL = torch.bernoulli(p_NL, generator=g)
+
+    def nll(z: np.ndarray, y: np.ndarray) -> float:
+        f = logsumexp(z[:, :, 1:], axis=2) - z[:, :, 0]
+        return float(-(y * log_expit(f) + (1 - y) * log_expit(-f)).sum())
+
+    output = LabelLevels(logits_NLK)
+    expected = best_by_scipy(nll, logits_NLK, y_NL)
+    assert fitted(output, y_NL) == pytest.approx(expected, rel=1e-4)
+    calibrator = Temperature(n_labels=L)
+    calibrator.fit(output, y_NL)
+    calibrated = calibrator(output)
+    assert isinstance(calibrated, LabelLevels)
+    assert torch.equal(calibrated.levels(), output.levels())
+
+
+def test_unknown_targets_are_left_out_as_scipy_says() -> None:
+    logits_NL, y_NL = independent_sample(400, scale=3, true_t=2.5, seed=9)
+    y_NL[torch.rand(y_NL.shape, generator=torch.Generator().manual_seed(10)) < 0.4] = torch.nan
+    known_NL = ~y_NL.isnan()
+    expected = best_by_scipy(bernoulli_nll, logits_NL[known_NL], y_NL[known_NL])
+    assert fitted(IndependentLabels(logits_NL), y_NL) == pytest.approx(expected, rel=1e-5)
+
+
+def test_shared_tensors_are_not_divided() -> None:
+    calibrator = Temperature(n_labels=L)
+    calibrator.temperature.fill_(2.0)
+    output = calibrator(LabelSets(torch.ones(3, len(SETS)), SETS))
+    assert isinstance(output, LabelSets)
+    assert torch.equal(output.sets_ML, SETS)
+    assert (output.logits_BM == 0.5).all()
+
+
 def test_true_temperature_comes_back() -> None:
     logits_NL, y_NL = independent_sample(20_000, scale=3, true_t=2.5, seed=3)
     assert fitted(IndependentLabels(logits_NL), y_NL) == pytest.approx(2.5, rel=0.03)
@@ -126,6 +184,7 @@ def test_state_restores_the_fit_and_fit_is_deterministic() -> None:
     "output",
     [
         LabelShares(torch.zeros(1, L)),
+        LabelChain(torch.zeros(1, L), torch.zeros(L, L)),
         FactorisedCount(torch.zeros(1, L), PointCount(torch.ones(1))),
         ScoresOnly(torch.zeros(1, L), torch.zeros(1, L)),
         CalibratedLabels(torch.zeros(1, L), LabelShares(torch.zeros(1, L))),

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mlc.data.composed import Composition, Glyphs
+from mlc.data.dataset import Dataset
 from mlc.errors import UserError
 
 
@@ -15,7 +16,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def composition(**changes: float) -> Composition:
+def composition(**changes: float | str) -> Composition:
     options = {"n_train": 200, "n_test": 50, "valid_fraction": 0.2, "canvas": 6, "grid": 3, "max_digits": 3}
     return Composition(**(options | changes))  # type: ignore[arg-type]
 
@@ -52,6 +53,54 @@ def test_splits_have_their_sizes_and_share_no_glyph() -> None:
     assert shown[0].isdisjoint(shown[1])
     assert shown[1].isdisjoint(shown[2])
     assert shown[0].isdisjoint(shown[2])
+
+
+def both_targets(**changes: float) -> tuple[Dataset, Dataset]:
+    """The same data set with presence and with levels as targets."""
+    presence, levels = (
+        composition(targets=targets, **changes).dataset(
+            "set", train=glyphs(9), test=glyphs(9), generator=generator(), notes=("Said.",)
+        )
+        for targets in ("presence", "levels")
+    )
+    return presence, levels
+
+
+def test_levels_are_of_the_same_pictures() -> None:
+    presence, levels = both_targets(n_train=2000)
+    for name in ("train", "valid", "test"):
+        one, other = getattr(presence, name), getattr(levels, name)
+        assert torch.equal(one.inputs["x"], other.inputs["x"])
+        assert torch.equal(one.y_NL, (other.y_NL > 0).float())
+        assert other.y_NL.dtype == torch.float32
+    assert levels.train.y_NL.unique().tolist() == [0, 1, 2, 3]
+    assert levels.label_names == presence.label_names
+    assert levels.notes == (
+        presence.notes[0],
+        "The targets are how many copies of each digit are on the picture, 0 to 3.",
+        "Said.",
+    )
+
+
+def test_levels_never_exceed_those_of_train() -> None:
+    # Two training pictures of nine digits each; among 3000 test pictures some have more of one digit.
+    few = {"n_train": 4, "n_test": 3000, "valid_fraction": 0.5, "min_digits": 9, "max_digits": 9}
+    presence, levels = both_targets(**few)
+    highest = levels.train.y_NL.max()
+    assert levels.test.y_NL.max() == highest
+    assert torch.equal(presence.test.y_NL, (levels.test.y_NL > 0).float())
+    note = next(note for note in levels.notes if "more copies" in note)
+    assert note.endswith(f"they count as {highest:.0f}.")
+    assert 0 < int(note.split()[0]) <= (levels.test.y_NL == highest).sum() + len(levels.valid) * 10
+
+
+def test_presence_survives_training_pictures_without_digits() -> None:
+    few = {"n_train": 2, "valid_fraction": 0.5, "max_digits": 1}
+    for seed in range(20):
+        data = composition(targets="levels", **few).dataset(
+            "set", train=glyphs(9), test=glyphs(9), generator=generator(seed), notes=()
+        )
+        assert data.test.y_NL.max() == 1
 
 
 def test_training_pictures_are_standardised() -> None:

@@ -27,6 +27,16 @@ def test_the_seed_decides() -> None:
     assert not torch.equal(first.train.y_NL, other.train.y_NL)
 
 
+def test_levels_are_the_copies_of_the_same_digits() -> None:
+    presence = small().load(seed=0)
+    levels = Digits(n_train=400, n_test=100, targets="levels").load(seed=0)
+    assert levels.train.y_NL.max() > 1
+    for one, other in ((presence.train, levels.train), (presence.valid, levels.valid)):
+        assert torch.equal(one.inputs["x"], other.inputs["x"])
+        assert torch.equal(one.y_NL, (other.y_NL > 0).float())
+        assert other.y_NL.sum(1).max() <= 5
+
+
 def test_layout_is_checked_before_loading() -> None:
     with pytest.raises(UserError, match="cells of 7 pixels"):
         Digits(canvas=21)

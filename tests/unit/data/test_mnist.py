@@ -46,6 +46,15 @@ def test_pixels_show_the_targets(folder: Path) -> None:
     assert "30 training, 10 validation and 20 test glyphs" in data.notes[0]
 
 
+def test_levels_count_the_copies_in_the_pixels(folder: Path) -> None:
+    data = MnistPictures(n_train=100, n_test=30, valid_fraction=0.25, targets="levels").load(seed=0)
+    x = data.train.inputs["x"] * data.preparation["scale"] + data.preparation["mean"]
+    bright = (x * 255 / 25).round().long() - 1
+    copies = torch.stack([(bright == digit).flatten(1).sum(1) // 400 for digit in range(10)], dim=1)
+    assert copies.max() > 1
+    assert torch.equal(copies.float(), data.train.y_NL)
+
+
 def test_missing_file_is_named(folder: Path) -> None:
     (folder / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte\.gz is missing"):

@@ -2,6 +2,8 @@ import torch
 
 from mlc.data.notes import label_notes, listed
 
+NAN = float("nan")
+
 
 def test_empty_rows_and_absent_labels_are_counted() -> None:
     train = torch.tensor([[1.0, 0, 0], [0, 0, 0], [1, 0, 0]])
@@ -9,6 +11,16 @@ def test_empty_rows_and_absent_labels_are_counted() -> None:
     assert label_notes(["a", "b", "c"], {"train": train, "test": test}) == [
         "1 of 3 train rows have no label.",
         "2 of 3 labels have no positive in train: b, c.",
+    ]
+
+
+def test_unknown_targets_are_counted_and_are_neither_empty_rows_nor_positives() -> None:
+    valid = torch.tensor([[NAN, 0, 1], [NAN, NAN, NAN], [NAN, 0, 0], [NAN, 0, 0], [0, 0, 0]])
+    assert label_notes(["a", "b", "c"], {"valid": valid}) == [
+        "6 of 15 valid label entries are unknown; they are left out of losses and metrics.",
+        "1 of 5 valid rows have no known label; they stay, but count for nothing.",
+        "1 of 5 valid rows have no label.",
+        "2 of 3 labels have no positive in valid: a, b.",
     ]
 
 

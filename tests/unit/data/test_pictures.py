@@ -39,9 +39,16 @@ def test_the_pixels_show_what_the_copies_say() -> None:
 
 def test_targets_are_the_digits_that_are_there() -> None:
     pictures = squares()
-    assert pictures.targets.dtype == torch.float32
-    assert torch.equal(pictures.targets.bool(), pictures.copies_NL > 0)
+    assert pictures.presence.dtype == torch.float32
+    assert torch.equal(pictures.presence.bool(), pictures.copies_NL > 0)
     assert pictures.copies_NL.max() > 1  # repeats occur
+
+
+def test_levels_are_the_copies_up_to_the_highest() -> None:
+    pictures = Pictures(torch.zeros(2, 1, 1, 1), torch.tensor([[0, 1, 2], [3, 4, 0]]))
+    levels = pictures.levels(highest=3)
+    assert levels.dtype == torch.float32
+    assert levels.tolist() == [[0, 1, 2], [3, 3, 0]]
 
 
 def test_number_of_digits_is_uniform() -> None:
@@ -85,7 +92,7 @@ def test_min_digits_is_the_fewest_on_a_picture_and_with_one_digit_there_is_one_l
     several = compose(glyphs, digits, n_pictures=300, min_digits=2, max_digits=4, **options)
     assert set(several.copies_NL.sum(1).tolist()) == {2, 3, 4}
     single = compose(glyphs, digits, n_pictures=300, min_digits=1, max_digits=1, **options)
-    assert (single.targets.sum(1) == 1).all()
+    assert (single.presence.sum(1) == 1).all()
 
 
 def test_more_digits_at_least_than_at_most_is_refused() -> None:

@@ -54,6 +54,29 @@ def test_the_seed_decides() -> None:
     assert not torch.equal(first[1], other[1])
 
 
+def test_unknown_counts_as_not_positive_and_a_level_as_positive() -> None:
+    y_NL = targets(300)
+    generator = torch.Generator().manual_seed(5)
+    unknown_NL = (torch.rand(y_NL.shape, generator=generator) < 0.2) & (y_NL == 0)
+    unknown_NL[:3] = True
+    y_NL[:3] = 0
+    levels_NL = y_NL * torch.randint(1, 4, y_NL.shape, generator=generator)
+    expected = stratified_split(y_NL, fraction=0.2, seed=1)
+    found = stratified_split(levels_NL.masked_fill(unknown_NL, torch.nan), fraction=0.2, seed=1)
+    assert unknown_NL[3:].any()
+    assert levels_NL.max() > 1
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
+def test_unknown_rows_keep_their_share() -> None:
+    y_NL = targets(1000)[:100]
+    y_NL[:50] = torch.nan
+    _, held = stratified_split(y_NL, fraction=0.2, seed=0)
+    assert len(held) == pytest.approx(20, abs=3)
+    assert 2 <= (held < 50).sum() <= 18  # dealt at random among the rows without a known positive
+
+
 def test_no_labels_at_all_is_a_random_split() -> None:
     rest, held = stratified_split(torch.zeros(10, 3), fraction=0.3, seed=0)
     assert len(held) == 3

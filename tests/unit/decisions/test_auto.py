@@ -8,10 +8,13 @@ import yaml
 from mlc.decisions.auto import default_for
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
+from mlc.outputs.chain import LabelChain
 from mlc.outputs.conditional_bernoulli import ConditionalBernoulli
 from mlc.outputs.counts import CategoricalCount, PointCount
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.label_sets import LabelSets
+from mlc.outputs.levels import LabelLevels
 from mlc.outputs.scores_only import ScoresOnly
 from mlc.outputs.shares import LabelShares
 from mlc.outputs.single_choice import SingleChoice
@@ -26,6 +29,9 @@ Z = torch.zeros(1, 3)
     [
         (IndependentLabels(Z), "fixed"),
         (ConditionalBernoulli(Z, CategoricalCount(Z)), "fixed"),
+        (LabelLevels(torch.zeros(1, 3, 4)), "fixed"),
+        (LabelSets(torch.zeros(1, 2), torch.eye(3).bool()[:2]), "most_probable"),
+        (LabelChain(Z, torch.zeros(3, 3)), "greedy"),
         (SingleChoice(Z), "most_probable"),
         (FactorisedCount(Z, PointCount(Z[:, 0] + 1)), "by_count"),
         (LabelShares(Z), "global_threshold"),

@@ -8,9 +8,12 @@ from mlc.decisions.by_count import ByCount
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
+from mlc.outputs.chain import LabelChain
 from mlc.outputs.counts import CategoricalCount, PointCount, PoissonCount
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.label_sets import LabelSets
+from mlc.outputs.levels import LabelLevels
 from mlc.outputs.scores_only import ScoresOnly
 from mlc.outputs.shares import LabelShares
 from mlc.outputs.single_choice import SingleChoice
@@ -63,17 +66,35 @@ def test_models_of_sets_count_as_well() -> None:
     assert ByCount(n_labels=3, count="mean")(IndependentLabels(torch.tensor([[0.4, 0.3, -0.1]]))).sum() == 2
 
 
+def test_label_sets_and_levels_are_counted_by_mean_and_by_mode() -> None:
+    sets_ML = torch.tensor([[1, 0, 0], [1, 1, 1], [0, 1, 1]]).bool()
+    sets = LabelSets(torch.tensor([[0.4, 0.35, 0.25]]).log(), sets_ML)  # E[n] = 0.4 + 1.05 + 0.5
+    # P(there) is 0.9, 0.6, 0.55: E[n] = 2.05, and P(n = 2) = 0.378 + 0.218... is the largest
+    p_LK = torch.tensor([[0.1, 0.5, 0.4], [0.4, 0.3, 0.3], [0.45, 0.05, 0.5]])
+    levels = LabelLevels(p_LK.log()[None])
+    for output, mean, mode in ((sets, 2, 1), (levels, 2, 2)):
+        for count, n in (("mean", mean), ("mode", mode)):
+            rule = ByCount(n_labels=3, count=count)
+            rule.check(output)
+            assert rule(output).sum() == n
+            best_first = output.marginals()[0].argsort(descending=True).tolist()
+            assert rule(output)[0].nonzero().squeeze(1).tolist() == sorted(best_first[:n])
+
+
 @pytest.mark.parametrize(
     "output",
     [
         LabelShares(torch.zeros(1, 3)),
         ScoresOnly(torch.zeros(1, 3), torch.zeros(1, 3)),
+        LabelChain(torch.zeros(1, 3), torch.zeros(3, 3)),
         CalibratedLabels(torch.zeros(1, 3), LabelShares(torch.zeros(1, 3))),
     ],
 )
 def test_models_that_do_not_count_are_refused(output: LabelOutput) -> None:
     name = type(output.model).__name__
-    with pytest.raises(UserError, match=f"{name} has none.*head=factorised.*global_threshold.*top_k"):
+    with pytest.raises(
+        UserError, match=f"{name} has none.*head=factorised.*decision=(greedy, )?global_threshold.*top_k"
+    ):
         ByCount(n_labels=3, count="mean").check(output)
 
 

@@ -9,9 +9,12 @@ from mlc.decisions.plug_in import PlugInThreshold
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
+from mlc.outputs.chain import LabelChain
 from mlc.outputs.counts import PointCount
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
+from mlc.outputs.label_sets import LabelSets
+from mlc.outputs.levels import LabelLevels
 from mlc.outputs.scores_only import ScoresOnly
 from mlc.outputs.shares import LabelShares
 from mlc.outputs.single_choice import SingleChoice
@@ -25,14 +28,21 @@ RULES = [
 
 
 @pytest.mark.parametrize(
-    "output", [LabelShares(Z), FactorisedCount(Z, PointCount(torch.ones(2))), ScoresOnly(Z, Z)]
+    "output",
+    [
+        LabelShares(Z),
+        FactorisedCount(Z, PointCount(torch.ones(2))),
+        ScoresOnly(Z, Z),
+        LabelChain(Z, torch.zeros(3, 3)),
+    ],
 )
 @pytest.mark.parametrize(("rule", "name"), RULES)
 def test_scores_are_refused_and_calibrators_named(rule: Decision, name: str, output: LabelOutput) -> None:
+    own = {FactorisedCount: "by_count, ", LabelChain: "greedy, "}.get(type(output), "")
     sentence = (
         f"decision={name} needs marginals, and {type(output).__name__} has none: "
         "use calibration=platt, isotonic or histogram, "
-        "or decision=global_threshold, per_label_threshold or top_k"
+        f"or decision={own}global_threshold, per_label_threshold or top_k"
     )
     with pytest.raises(UserError) as caught:
         rule.check(output)
@@ -40,7 +50,15 @@ def test_scores_are_refused_and_calibrators_named(rule: Decision, name: str, out
 
 
 @pytest.mark.parametrize(
-    "output", [IndependentLabels(Z), SingleChoice(Z), CalibratedLabels(Z, LabelShares(Z))]
+    "output",
+    [
+        IndependentLabels(Z),
+        SingleChoice(Z),
+        LabelLevels(torch.zeros(2, 3, 4)),
+        LabelSets(torch.zeros(2, 2), torch.eye(3).bool()[:2]),
+        CalibratedLabels(Z, LabelShares(Z)),
+        CalibratedLabels(Z, LabelChain(Z, torch.zeros(3, 3))),
+    ],
 )
 @pytest.mark.parametrize(("rule", "name"), RULES)
 def test_marginals_pass(rule: Decision, name: str, output: LabelOutput) -> None:

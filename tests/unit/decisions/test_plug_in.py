@@ -58,3 +58,16 @@ def test_targets_do_not_matter_and_extremes_are_finite() -> None:
     second = PlugInThreshold(n_labels=3, average="macro")
     second.load_state_dict(first.state_dict())
     assert torch.equal(first.thresholds(), second.thresholds())
+
+
+@pytest.mark.parametrize("average", ["macro", "micro"])
+def test_a_label_that_is_never_true_has_its_threshold_all_the_same(average) -> None:
+    p_NL = marginals(30)
+    rule, unknown = PlugInThreshold(n_labels=4, average=average), PlugInThreshold(n_labels=4, average=average)
+    y_NL = torch.zeros_like(p_NL)
+    rule.fit(IndependentLabels(p_NL.logit()), y_NL)
+    assert not rule.fallback_L.any()
+    y_NL[:, 3] = torch.nan
+    unknown.fit(IndependentLabels(p_NL.logit()), y_NL)
+    assert unknown.fallback_L.tolist() == [False, False, False, average == "macro"]
+    assert (unknown.thresholds()[3] == 0.5) == (average == "macro")

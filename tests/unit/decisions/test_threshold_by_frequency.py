@@ -58,7 +58,9 @@ def test_the_first_label_gets_its_own_best_cut() -> None:
     output, y_NL = sample()
     alone = PerLabelThreshold(n_labels=5)
     alone.fit(output, y_NL)
-    first_L = cut_by_frequency(output.scores(), y_NL, torch.tensor([1, 0, 2, 3, 4]))
+    first_L = cut_by_frequency(
+        output.scores(), y_NL, torch.ones_like(y_NL).double(), torch.tensor([1, 0, 2, 3, 4])
+    )
     assert first_L[1] == alone.thresholds()[1]
 
 
@@ -93,3 +95,19 @@ def test_fewer_rows_than_folds_is_a_fold_for_each_row() -> None:
     rule = ThresholdByFrequency(n_labels=5, folds=9)
     rule.fit(output.map_tensors(lambda t: t[:2]), y_NL[:2])
     assert rule.thresholds().isfinite().all()
+
+
+def test_the_order_of_labels_goes_by_weight() -> None:
+    g = torch.Generator().manual_seed(7)
+    z_NL, noise_NL = torch.randn(80, 3, generator=g), torch.randn(80, 3, generator=g)
+    y_NL = (z_NL + 2 * noise_NL > torch.tensor([0.0, 1, 2])).float()
+    k_N = 1 + (12 * y_NL[:, 2] + 3 * y_NL[:, 1] * (1 - y_NL[:, 0])).long()
+    output = ScoresOnly(z_NL, z_NL)
+    assert y_NL.sum(0).argsort(descending=True).tolist() == [0, 1, 2]
+    assert (k_N @ y_NL.long()).argsort(descending=True)[0] == 2
+    rule, repeated = ThresholdByFrequency(n_labels=3, folds=1), ThresholdByFrequency(n_labels=3, folds=1)
+    rule.fit(output, y_NL, k_N.float())
+    repeated.fit(output.map_tensors(lambda t: t.repeat_interleave(k_N, 0)), y_NL.repeat_interleave(k_N, 0))
+    assert torch.equal(rule.thresholds(), repeated.thresholds())
+    unordered_L = cut_by_frequency(z_NL, y_NL, k_N[:, None].expand(-1, 3).double(), torch.arange(3))
+    assert not torch.equal(rule.thresholds(), unordered_L)

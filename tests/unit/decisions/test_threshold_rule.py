@@ -9,7 +9,7 @@ class Rule(ThresholdRule):
     def check(self, output: LabelOutput) -> None:
         pass
 
-    def fit(self, output: LabelOutput, y_NL: torch.Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: torch.Tensor, weight_N: torch.Tensor | None = None) -> None:
         pass
 
 

@@ -10,7 +10,7 @@ from mlc.batch import LabelStatistics
 from tests.contract.grid import CONFIGS, read
 
 GROUPS = ["dataset", "backbone", "head", "loss", "decision", "calibration"]
-GROUPS += ["optimizer", "schedule", "trainer"]
+GROUPS += ["optimizer", "schedule", "trainer"]  # and auxiliary, which may be empty
 
 
 def node(group: str, name: str) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def config(seed: int = 0, **chosen: str) -> dict[str, Any]:
 def labels(single_label: bool = False) -> LabelStatistics:
     """Statistics of ten training rows with five labels; some have none and the last is in no row."""
     if single_label:
-        return LabelStatistics.from_targets(torch.eye(5).repeat(2, 1))
+        return LabelStatistics.from_targets(torch.eye(5).repeat(2, 1), with_sets=True)
     y_NL = (torch.rand(10, 5, generator=torch.Generator().manual_seed(0)) < 0.4).float()
     y_NL[0], y_NL[:, 4] = 0, 0
-    return LabelStatistics.from_targets(y_NL)
+    return LabelStatistics.from_targets(y_NL, with_sets=True)

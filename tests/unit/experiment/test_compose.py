@@ -9,7 +9,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from mlc.errors import Fault, UserError
 from mlc.experiment.compose import compose_runs
-from mlc.experiment.recipe import read_recipe, shipped
+from mlc.experiment.recipe import read_recipe
+from mlc.experiment.shipped import shipped
 from tests.contract.grid import names
 from tests.unit.experiment.shipped import choices, config
 

@@ -6,19 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from mlc.batch import LabelStatistics
 from mlc.errors import UserError
-from mlc.experiment.recipe import (
-    Recipe,
-    check_fit,
-    config_folder,
-    group_names,
-    linked_output,
-    load_shipped,
-    losses_for,
-    read_recipe,
-    shipped,
-)
+from mlc.experiment.pairing import linked_output, losses_for
+from mlc.experiment.recipe import Recipe, group_names, read_recipe
+from mlc.experiment.shipped import config_folder, load_shipped, shipped
 from mlc.losses.base import PairingError
+from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
 from mlc.outputs.shares import LabelShares
@@ -32,6 +26,10 @@ WORLDS = pytest.mark.parametrize("single_label", [True, False])
 
 def recipe(**chosen: str) -> Recipe:
     return read_recipe(config(**chosen))
+
+
+def linked(found: Recipe, statistics: LabelStatistics) -> LabelOutput:
+    return linked_output(found.makers["head"], found.makers["loss"], statistics)
 
 
 def with_option(group: str, key: str, value: Any, **chosen: str) -> dict[str, Any]:
@@ -165,7 +163,7 @@ def test_losses_for_are_those_that_accept_the_head(head: str, single_label: bool
     ("chosen", "message"),
     [
         ({"head": "factorised", "calibration": "temperature"}, "calibration=platt"),
-        ({"head": "factorised", "decision": "most_probable"}, "decision=global_threshold"),
+        ({"head": "factorised", "decision": "most_probable"}, "global_threshold"),
         ({"head": "factorised", "decision": "fixed", "calibration": "none"}, "calibration=platt"),
         ({"head": "factorised", "loss": "factorised_product", "decision": "by_count"}, "has none"),
     ],
@@ -180,15 +178,15 @@ def test_choices_that_do_not_fit_the_head_are_refused(
 
 def test_a_choice_that_fits_some_data_is_accepted_until_the_data_are_known() -> None:
     found = recipe(head="softmax", calibration="temperature")  # fits one label per row only
-    check_fit(found, labels(single_label=True))
+    found.check_fit(labels(single_label=True))
     with pytest.raises(UserError, match="calibration=platt"):
-        check_fit(found, labels(single_label=False))
+        found.check_fit(labels(single_label=False))
 
 
 def test_top_k_is_checked_again_with_the_real_number_of_labels() -> None:
     found = read_recipe(with_option("decision", "k", 6, decision="top_k", calibration="none"))
     with pytest.raises(UserError, match=r"decision\.k=6 .*at most 5"):
-        check_fit(found, labels())
+        found.check_fit(labels())
 
 
 # head and loss, whether every row has one label: the rule and the calibrator that fit.
@@ -221,7 +219,7 @@ def test_auto_becomes_a_name(head: str, loss: str, single_label: bool) -> None:
 def test_every_fitting_pair_makes_a_whole_classifier(head: str, loss: str, single_label: bool) -> None:
     statistics = labels(single_label)
     found = recipe(head=head, loss=loss, backbone="linear").resolved(statistics)
-    check_fit(found, statistics)
+    found.check_fit(statistics)
     classifier = found.classifier(input_shape=(3,), labels=statistics)
     raw = classifier.network({"x": torch.randn(4, 3)})
     decided = classifier.decision(classifier.calibrator(classifier.loss.link(raw)))
@@ -244,14 +242,14 @@ def test_a_given_choice_is_kept() -> None:
     ],
 )
 def test_linked_output_is_what_the_head_and_loss_give(head: str, single_label: bool, kind: type) -> None:
-    output = linked_output(recipe(head=head), labels(single_label))
+    output = linked(recipe(head=head), labels(single_label))
     assert type(output) is kind
     assert output.scores().shape == (1, 5)
 
 
 def test_linked_output_has_passed_the_link() -> None:
     found = recipe(head="factorised", loss="factorised_product")
-    assert isinstance(linked_output(found, labels()), ScoresOnly)
+    assert isinstance(linked(found, labels()), ScoresOnly)
 
 
 def random_states() -> list[Any]:
@@ -267,7 +265,7 @@ def random_states() -> list[Any]:
 def test_reading_disturbs_no_random_state(head: str) -> None:
     before = random_states()
     found = recipe(head=head)
-    linked_output(found, labels())
+    linked(found, labels())
     found.resolved(labels())
     with pytest.raises(UserError):
         recipe(head=head, loss="squared_error" if head != "sigmoid" else "factorised_kl_mse")

@@ -12,6 +12,7 @@ from mlc.outputs.factorised import FactorisedCount
 FLOOR = 0.01
 LABELS = LabelStatistics(
     torch.tensor([10.0, 25.0, 0.0]).double(),
+    known_L=torch.full((3,), 10.0).double(),
     rows=10,
     single_label=False,
     count_histogram_K=torch.tensor([0.0, 1, 3, 4, 0, 2]).double(),

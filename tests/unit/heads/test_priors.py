@@ -19,6 +19,19 @@ def test_log_shares_give_the_smoothed_shares_through_softmax() -> None:
     assert softmax(log_share_of_labels(LABELS).numpy()).tolist() == pytest.approx(expected, rel=1e-6)
 
 
+def test_rows_in_which_a_label_is_unknown_do_not_count() -> None:
+    labels = labels_with([1.0, 3.0], rows=10, known=[4.0, 10.0])
+    odds = [logit(1.5 / 5), logit(3.5 / 11)]
+    assert log_odds_of_frequency(labels).tolist() == pytest.approx(odds, rel=1e-6)
+    shares = [(1.5 / 5) / (1.5 / 5 + 3.5 / 11), (3.5 / 11) / (1.5 / 5 + 3.5 / 11)]
+    assert softmax(log_share_of_labels(labels).numpy()).tolist() == pytest.approx(shares, rel=1e-6)
+
+
+def test_a_label_that_is_never_known_starts_at_one_half() -> None:
+    labels = labels_with([0.0, 3.0], rows=10, known=[0.0, 10.0])
+    assert log_odds_of_frequency(labels)[0].item() == 0
+
+
 def test_log_shares_are_centred() -> None:
     assert log_share_of_labels(LABELS).mean().item() == pytest.approx(0, abs=1e-6)
 

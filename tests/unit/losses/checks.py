@@ -51,11 +51,12 @@ def assert_gradient_by_finite_differences(loss: Loss, n_labels: int = 3) -> None
 
 
 def assert_finite_at_extremes(loss: Loss) -> None:
-    """Values and gradients of logits ±1e4 and 0, right, wrong, all true, all false; loss of 3 labels."""
+    """Values and gradients of logits ±1e4, 0: right, wrong, all true, false or unknown; loss of 3 labels."""
     row_L = torch.tensor([-1e4, 0.0, 1e4])
-    z_BL = row_L.expand(4, 3)
-    y_BL = torch.stack([(row_L > 0).float(), (row_L <= 0).float(), torch.ones(3), torch.zeros(3)])
-    for rows in (slice(0, 4), slice(0, 2), slice(2, 3), slice(3, 4)):
+    z_BL = row_L.expand(6, 3)
+    unknown_L = torch.tensor([1, torch.nan, 0]), torch.full((3,), torch.nan)
+    y_BL = torch.stack([(row_L > 0).float(), (row_L <= 0).float(), torch.ones(3), torch.zeros(3), *unknown_L])
+    for rows in (slice(0, 6), slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 5), slice(5, 6)):
         loss_B, grad_BL = gradient(loss, z_BL[rows], y_BL[rows])
         assert loss_B.isfinite().all()
         assert grad_BL.isfinite().all()

@@ -3,17 +3,18 @@ import torch
 from torch import Tensor
 
 from mlc.errors import UserError
-from mlc.losses.base import BatchLoss, Loss, PairingError
+from mlc.losses.base import BatchLoss, ExampleLoss, LabelLoss, Loss, PairingError
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.shares import LabelShares
 from mlc.outputs.single_choice import SingleChoice
 
 
-class Plain(Loss):
+class Plain(ExampleLoss):
     accepts = (SingleChoice, LabelShares)
+    accepts_levels = (LabelShares,)
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+    def per_example(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
         return y_BL.sum(1)
 
     def link(self, output: LabelOutput) -> LabelOutput:
@@ -37,10 +38,10 @@ def test_a_wrong_pairing_is_the_users_mistake() -> None:
 
 
 def test_a_loss_without_link_cannot_be_built() -> None:
-    class Unfinished(Loss):
+    class Unfinished(ExampleLoss):
         accepts = (IndependentLabels,)
 
-        def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        def per_example(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
             return y_BL.sum(1)
 
     with pytest.raises(TypeError, match="link"):
@@ -51,11 +52,51 @@ def test_a_loss_keeps_empty_rows_unless_it_says_so() -> None:
     assert Loss.ignores_empty_rows is False
 
 
+def test_targets_are_levels_only_for_the_outputs_listed() -> None:
+    assert Plain().reads_levels(LabelShares(torch.zeros(1, 2)))
+    assert not Plain().reads_levels(SingleChoice(torch.zeros(1, 2)))
+    assert not Difference().reads_levels(IndependentLabels(torch.zeros(1, 2)))
+
+
+class Difference(LabelLoss):
+    accepts = (IndependentLabels,)
+
+    def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        assert not y_BL.isnan().any()
+        return output.score_logits() - y_BL
+
+    def link(self, output: LabelOutput) -> LabelOutput:
+        return output
+
+
+Z_BL = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+Y_BL = torch.tensor([[1.0, torch.nan], [0.0, 1.0], [torch.nan, torch.nan]])
+
+
+def test_a_label_loss_is_the_sum_over_the_known_labels() -> None:
+    z_BL = Z_BL.clone().requires_grad_()
+    loss_B = Difference()(IndependentLabels(z_BL), Y_BL)
+    assert loss_B.tolist() == [0, 6, 0]
+    loss_B.sum().backward()
+    assert z_BL.grad is not None
+    assert z_BL.grad.tolist() == [[1, 0], [1, 1], [0, 0]]
+
+
+def test_weights_are_in_the_losses_of_examples() -> None:
+    loss_B = Difference()(IndependentLabels(Z_BL), torch.zeros(3, 2), torch.tensor([2.0, 0.0, 0.5]))
+    assert loss_B.tolist() == [6, 0, 5.5]
+
+
+def test_weights_of_a_batch_loss_are_in_its_one_number() -> None:
+    loss_B = Total()(IndependentLabels(Z_BL), torch.ones(3, 2), torch.tensor([2.0, 0.0, 0.5]))
+    assert loss_B.tolist() == [11.5, 11.5, 11.5]
+
+
 class Total(BatchLoss):
     accepts = (IndependentLabels,)
 
-    def of_batch(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
-        return (output.score_logits() * y_BL).sum()
+    def of_batch(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor) -> Tensor:
+        return (weight_B @ (output.score_logits() * y_BL)).sum()
 
     def link(self, output: LabelOutput) -> LabelOutput:
         return output

@@ -103,6 +103,22 @@ def test_balanced_label_weights_stay_finite_for_a_label_without_positives() -> N
     assert loss_B.item() == pytest.approx(2 * np.log(2), rel=1e-6)  # label weights have mean 1
 
 
+def test_balanced_weights_count_the_rows_in_which_a_label_is_known() -> None:
+    # 30 known negatives beside 10 positives; the second label is never known, so it has no weight of its own.
+    labels = labels_with([10.0, 0.0], rows=100, known=[40.0, 0.0])
+    linked = bce("balanced", labels=labels).link(IndependentLabels(torch.zeros(1, 2)))
+    assert linked.score_logits()[0].tolist() == pytest.approx([-np.log(3), 0])
+
+
+def test_an_unknown_label_leaves_out_its_term_and_no_weight(rows: tuple[np.ndarray, np.ndarray]) -> None:
+    z, y = rows
+    loss, w, a = bce("balanced", label_weight="balanced"), np.array(BALANCED_W), np.array(BALANCED_A)
+    terms = np.stack([written_out(z[:, [j]], y[:, [j]], w[j], a[j]) for j in range(3)], axis=1)
+    unknown = np.random.default_rng(1).random(y.shape) < 0.4
+    found = losses(loss, z, np.where(unknown, np.nan, y))
+    np.testing.assert_allclose(found, (terms * ~unknown).sum(1), rtol=1e-6)
+
+
 @pytest.mark.parametrize("weight", [1.0, 20.0])
 def test_gradient_by_finite_differences(weight: float) -> None:
     y_BL = torch.tensor([[1.0, 0, 1], [0, 0, 0]], dtype=torch.float64)

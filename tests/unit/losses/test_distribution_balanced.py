@@ -10,6 +10,7 @@ from mlc.losses.base import PairingError
 from mlc.losses.distribution_balanced import DistributionBalancedLoss
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.shares import LabelShares
+from tests.unit.label_statistics import labels_with
 from tests.unit.losses.checks import (
     assert_finite_at_extremes,
     assert_gradient_by_finite_differences,
@@ -76,6 +77,22 @@ def test_hand_value() -> None:
     expected = weight * (1 + 1 / 2) * 0.25 * math.log(2)
     actual = losses(build(labels), np.zeros((1, 2)), np.array([[1.0, 0.0]]))
     assert actual.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_bias_is_that_of_the_rows_in_which_a_label_is_known() -> None:
+    # Both labels are true in half of the rows in which they are known: no bias. The first is the one true.
+    half = labels_with([50.0, 20.0], rows=100, known=[100.0, 40.0])
+    rarity = (1 / 20) / (1 / 50)
+    weights = [0.1 + expit(10 * 0.8), 0.1 + expit(10 * (rarity - 0.2))]
+    expected = (weights[0] + weights[1] / 2) * 0.25 * math.log(2)
+    actual = losses(build(half), np.zeros((1, 2)), np.array([[1.0, 0.0]]))
+    assert actual.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_labels_that_are_never_known_stay_finite() -> None:
+    loss = build(labels_with([0.0, 30.0, 0.0], rows=100, known=[0.0, 80.0, 0.2]))
+    assert_finite_at_extremes(loss)
+    assert loss.bias_L[[0, 2]].tolist() == [0, 0]
 
 
 def test_a_row_without_labels_has_the_limit_of_the_weight() -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from typing import Literal
 
@@ -20,6 +21,7 @@ CountLoss = Literal["squared_error", "poisson_nll", "negative_binomial_nll", "ca
 # Ten training rows: 3 without labels, 1 with one, 4 with two, 2 with three.
 LABELS = LabelStatistics(
     torch.tensor([7.0, 6.0, 2.0]).double(),
+    known_L=torch.tensor([10.0, 10.0, 10.0]).double(),
     rows=10,
     single_label=False,
     count_histogram_K=torch.tensor([3.0, 1, 4, 2]).double(),
@@ -163,6 +165,33 @@ def test_weights_scale_their_own_term(count_loss: CountLoss) -> None:
     torch.testing.assert_close(value(2.0, 3.0), 2 * value(1.0, 0.0) + 3 * value(0.0, 1.0))
     expected = -log_softmax(raw[:, :3].numpy(), axis=1).mean(1) - math.log(3)
     np.testing.assert_allclose(value(1.0, 0.0), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("loss", "build"), [(SQUARED, point), (POISSON, rate)])
+def test_a_row_with_unknown_labels_has_no_count_term(loss, build) -> None:  # type: ignore[no-untyped-def]
+    # Two of the three known labels are true and share evenly: no KL, whatever the count.
+    raw = torch.tensor([[1.0, 1.0, -50.0, 7.0, 0.7]], dtype=torch.float64, requires_grad=True)
+    value_B = loss(build(raw), torch.tensor([[1.0, 1.0, 0.0, torch.nan]], dtype=torch.float64))
+    value_B.sum().backward()
+    assert value_B.item() == pytest.approx(0, abs=1e-9)
+    assert raw.grad is not None
+    assert not raw.grad[0, 3:].any()
+
+
+def test_the_prior_is_the_share_of_the_rows_that_are_known_in_full() -> None:
+    some = dataclasses.replace(LABELS, rows=1000)
+    loss = FactorisedLoss(
+        labels=some, count_loss="categorical_map", share_weight=0, count_weight=1, count_prior_weight=1
+    )
+    assert loss.count_prior_K.tolist() == pytest.approx([0.3, 0.1, 0.4, 0.2])
+
+
+def test_without_a_row_that_is_known_in_full_the_prior_says_nothing() -> None:
+    none = dataclasses.replace(LABELS, count_histogram_K=torch.zeros(1).double())
+    loss = FactorisedLoss(
+        labels=none, count_loss="categorical_map", share_weight=0, count_weight=1, count_prior_weight=1
+    )
+    assert loss.count_prior_K.tolist() == [0, 0]
 
 
 def test_poisson_likelihood_refuses_a_point_count() -> None:

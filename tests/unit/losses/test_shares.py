@@ -4,8 +4,14 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
+from torch import Tensor
 
-from mlc.losses.shares import share_cross_entropy
+from mlc.losses import shares
+
+
+def share_cross_entropy(logits_BL: Tensor, y_BL: Tensor) -> Tensor:
+    """With every label known."""
+    return shares.share_cross_entropy(logits_BL, y_BL, torch.ones_like(y_BL, dtype=torch.bool))
 
 
 def test_hand_value_of_even_logits() -> None:
@@ -50,3 +56,24 @@ def test_extreme_logits() -> None:
     assert loss_B.item() == pytest.approx(2e4)
     assert z_BL.grad is not None
     assert z_BL.grad.isfinite().all()
+
+
+def test_softmax_and_count_are_over_the_known_labels() -> None:
+    # Even logits, two of the three known labels true: log 3, whatever the unknown one says.
+    z_BL = torch.tensor([[0.0, 0.0, 1e4, 0.0]], requires_grad=True)
+    known_BL = torch.tensor([[True, True, False, True]])
+    loss_B = shares.share_cross_entropy(z_BL, torch.tensor([[1.0, 0.0, 0.0, 1.0]]), known_BL)
+    loss_B.sum().backward()
+    assert loss_B.item() == pytest.approx(math.log(3))
+    assert z_BL.grad is not None
+    assert z_BL.grad[0].tolist() == pytest.approx([1 / 3 - 1 / 2, 1 / 3, 0, 1 / 3 - 1 / 2])
+
+
+@pytest.mark.parametrize("z", [0.0, 1e4, -1e4])
+def test_a_row_without_known_labels_has_neither_loss_nor_gradient(z: float) -> None:
+    z_BL = torch.tensor([[z, 1.0]], requires_grad=True)
+    loss_B = shares.share_cross_entropy(z_BL, torch.zeros(1, 2), torch.zeros(1, 2, dtype=torch.bool))
+    loss_B.sum().backward()
+    assert loss_B.item() == 0
+    assert z_BL.grad is not None
+    assert not z_BL.grad.any()

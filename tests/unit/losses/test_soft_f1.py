@@ -25,9 +25,9 @@ STEEP = SoftF1(slope=9.0, offset=-0.5, epsilon=EPSILON)
 def written_out(z: np.ndarray, y: np.ndarray, slope: float, offset: float) -> float:
     """Bénédict et al. 2021: the confusion counts with a sigmoid for a decision, label by label."""
     s = expit(slope * (z + offset))
-    tp = (s * y).sum(0)
-    fp = (s * (1 - y)).sum(0)
-    fn = ((1 - s) * y).sum(0)
+    tp = np.nansum(s * y, axis=0)
+    fp = np.nansum(s * (1 - y), axis=0)
+    fn = np.nansum((1 - s) * y, axis=0)
     return float((1 - 2 * tp / (2 * tp + fn + fp + EPSILON)).sum())
 
 
@@ -41,6 +41,19 @@ def test_hand_value() -> None:
 def test_equals_the_written_out_formula(loss: SoftF1, slope: float, offset: float) -> None:
     z, y = random_rows()
     np.testing.assert_allclose(losses(loss, z, y), [written_out(z, y, slope, offset)] * 40, rtol=1e-9)
+
+
+def test_unknown_labels_are_left_out_of_every_count() -> None:
+    z, y = random_rows()
+    y[np.random.default_rng(1).random(y.shape) < 0.4] = np.nan
+    np.testing.assert_allclose(losses(STEEP, z, y), [written_out(z, y, 9.0, -0.5)] * 40, rtol=1e-9)
+
+
+def test_a_label_that_no_row_knows_costs_nothing() -> None:
+    z, y = random_rows()
+    y[:, 1] = np.nan
+    expected = written_out(z[:, [0, 2]], y[:, [0, 2]], 1.0, 0.0)
+    np.testing.assert_allclose(losses(LOSS, z, y), [expected] * 40, rtol=1e-9)
 
 
 def test_for_confident_scores_it_is_one_minus_macro_f1() -> None:

@@ -21,7 +21,10 @@ SETTINGS = pytest.mark.parametrize(("hot", "cold"), [(4.0, 1.0), (1.0, 1.0), (0.
 
 
 def one_way(z: np.ndarray, y: np.ndarray, hot: float, cold: float) -> float:
-    """Mean over the rows with a true label, from the sets of true and false labels (Kobayashi 2023)."""
+    """Mean over the rows with a true label, from the sets of true and false labels (Kobayashi 2023).
+
+    An unknown label is NaN, and so in neither set.
+    """
     terms = []
     for z_row, y_row in zip(z, y, strict=True):
         true, false = z_row[y_row == 1], z_row[y_row == 0]
@@ -57,6 +60,14 @@ def test_rows_and_labels_without_anything_true_are_left_out() -> None:
     y[:, 1] = 0
     y[3:6] = 0
     np.testing.assert_allclose(losses(LOSS, z, y), [written_out(z, y)] * 12, rtol=1e-9)
+
+
+@SETTINGS
+def test_unknown_labels_are_neither_true_nor_false(hot: float, cold: float) -> None:
+    z, y = random_rows()
+    y[np.random.default_rng(1).random(y.shape) < 0.4] = np.nan
+    loss = TwoWayLoss(positive_temperature=hot, negative_temperature=cold)
+    np.testing.assert_allclose(losses(loss, z, y), [written_out(z, y, hot, cold)] * 40, rtol=1e-9)
 
 
 def test_a_row_with_everything_true_counts_as_perfect() -> None:

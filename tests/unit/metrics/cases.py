@@ -1,6 +1,6 @@
 """Random evaluations with everything that makes metrics disagree: ties, empty and full rows and labels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,3 +40,33 @@ def with_full_row(case: Case) -> Case:
     y = case.y.clone()
     y[5] = 1
     return Case(case.decisions, case.scores, case.probabilities, y)
+
+
+def with_unknown(case: Case, seed: int = 0) -> Case:
+    """The same with a third of the targets unknown: all of row 7, but not labels 1 and 4 of the others."""
+    hidden = torch.rand(case.y.shape, generator=torch.Generator().manual_seed(seed)) < 1 / 3
+    hidden[:, 1] = hidden[:, 4] = False
+    hidden[7] = True
+    return replace(case, y=case.y.masked_fill(hidden, torch.nan))
+
+
+def random_weights(seed: int, *, rows: int = 60, whole: bool = False) -> Tensor:
+    """Weights of rows, a few of them 0: 0 .. 3 if whole, else with any fraction, mostly below 1."""
+    g = torch.Generator().manual_seed(seed)
+    weight = torch.randint(0, 4, (rows,), generator=g).float()
+    return weight if whole else weight * torch.rand(rows, generator=g)
+
+
+def known_rows(case: Case) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Decisions, scores and targets of the known labels of each row that has any."""
+    rows = []
+    for decisions, scores, y in zip(case.decisions, case.scores, case.y, strict=True):
+        known = ~y.isnan()
+        if known.any():
+            rows.append((decisions[known].int().numpy(), scores[known].numpy(), y[known].int().numpy()))
+    return rows
+
+
+def known_labels(case: Case) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Decisions, scores and targets of the rows in which each label is known."""
+    return known_rows(Case(case.decisions.T, case.scores.T, case.probabilities.T, case.y.T))

@@ -13,7 +13,7 @@ from mlc.metrics.calibration import (
     log_loss_sums,
     reliability,
 )
-from tests.unit.metrics.cases import random_case
+from tests.unit.metrics.cases import known_labels, random_case, random_weights, with_unknown
 
 
 def ece_by_formula(p, y, bins=15):
@@ -86,3 +86,41 @@ def test_reliability_points():
     assert found.per_label.frequency[1, 0].isnan()
     assert found.overall.rows.tolist() == found.per_label.rows.sum(0).tolist()
     assert found.overall.probability[14] == pytest.approx((0.95 + 1 + 0.94) / 3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_count_the_rows_in_which_they_are_known(seed):
+    case = with_unknown(random_case(seed, ties=False))
+    sums = calibration_sums(case.probabilities, case.y)
+    columns = [(torch.from_numpy(scores).sigmoid().double(), y) for _, scores, y in known_labels(case)]
+    by_formula = [ece_by_formula(p.tolist(), y.tolist()) for p, y in columns]
+    assert label_calibration_error(sums).tolist() == pytest.approx(by_formula, abs=1e-7)
+    p, y = (np.concatenate(parts) for parts in zip(*columns, strict=True))
+    assert calibration_metrics(sums)["classwise_ece"] == pytest.approx(np.mean(by_formula))
+    assert calibration_metrics(sums)["brier"] == pytest.approx(brier_score_loss(y, p))
+    nats = log_loss(log_loss_sums(case.probabilities, case.y))
+    assert nats == pytest.approx(sklearn_log_loss(y, p), rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weights_equal_scikit_learns(seed):
+    case, weight = with_unknown(random_case(seed)), random_weights(seed)
+    known = ~case.y.isnan()
+    p, y = case.probabilities.double()[known], case.y[known].int()
+    w = weight.double()[:, None].expand(known.shape)[known]
+    sums = calibration_sums(case.probabilities.double(), case.y, weight)
+    brier = brier_score_loss(y.numpy(), p.numpy(), sample_weight=w.numpy())
+    assert calibration_metrics(sums)["brier"] == pytest.approx(brier)
+    nats = log_loss(log_loss_sums(case.probabilities.double(), case.y, weight))
+    assert nats == pytest.approx(sklearn_log_loss(y.numpy(), p.numpy(), sample_weight=w.numpy()))
+
+
+def test_a_label_that_is_nowhere_known_is_in_no_mean():
+    case = random_case(0)
+    y = case.y.clone()
+    y[:, 3] = torch.nan
+    sums, others = calibration_sums(case.probabilities, y), [0, 1, 2, 4, 5, 6]
+    expected = calibration_metrics(calibration_sums(case.probabilities[:, others], y[:, others]))
+    assert calibration_metrics(sums) == pytest.approx(expected)
+    assert label_calibration_error(sums).isnan().nonzero().tolist() == [[3]]
+    assert reliability(sums).per_label.rows[3].sum() == 0

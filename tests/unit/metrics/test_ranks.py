@@ -39,3 +39,16 @@ def test_scores_of_one_row_do_not_reach_into_another():
     alone = positive_ranks(torch.tensor([[0.5, 0.2]]), torch.ones(1, 2))
     between = positive_ranks(torch.tensor([[9.0, 9.0], [0.5, 0.2], [-9.0, 9.0]]), torch.ones(3, 2))
     assert between.at_least_P[2:4].tolist() == alone.at_least_P.tolist()
+
+
+def test_unknown_cells_count_nowhere_even_beside_minus_infinity():
+    scores = torch.tensor([[5.0, -torch.inf, 1.0, 2.0], [0.0, 1.0, 2.0, 3.0]])
+    y = torch.tensor([[torch.nan, 1.0, 0.0, 1.0], [torch.nan, torch.nan, torch.nan, 1.0]])
+    for targets in (y, y.nan_to_num(nan=-1).to(torch.int8)):
+        ranks = positive_ranks(scores, targets)
+        assert ranks.row_P.tolist() == [0, 0, 1]
+        assert ranks.at_least_P.tolist() == [3, 1, 1]
+        assert ranks.above_P.tolist() == [2, 0, 0]
+        assert ranks.positives_at_least_P.tolist() == [2, 1, 1]
+        assert ranks.positives_R.tolist() == [2, 1]
+        assert ranks.known_R.tolist() == [3, 1]

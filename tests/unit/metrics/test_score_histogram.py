@@ -89,3 +89,51 @@ def test_curve_points_are_bin_edges_that_reach_their_recall():
     found = histogram_average_precision(*histograms(scores, y))
     assert found.recall_LC[0, [0, 49, 50, 99]].tolist() == [0.5, 0.5, 1, 1]
     assert found.precision_LC[0, [0, 49, 50, 99]].tolist() == pytest.approx([1 / 3, 1 / 3, 0.5, 0.5])
+
+
+weighted_rows = st.lists(
+    st.tuples(
+        st.integers(-3, 3),
+        st.integers(0, 5),
+        st.sampled_from([0.0, 1.0, float("nan")]),
+        st.sampled_from([0.0, 0.01, 0.3, 1.0, 1.5, 7.25]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(weighted_rows)
+def test_bound_holds_the_exact_value_with_weights_and_unknown_targets(rows):
+    scores = torch.tensor([[coarse + fine / 1000] for coarse, fine, *_ in rows])
+    y = torch.tensor([[target] for *_, target, _ in rows])
+    weight = torch.tensor([weight for *_, weight in rows])
+    counts = torch.zeros(2, BINS, 1, dtype=torch.float64)
+    add_to_histograms(counts[0], counts[1], scores, y, weight)
+    found = histogram_average_precision(*counts, unit=min([1.0, *weight[weight > 0].tolist()]))
+    exact = average_precision([scores], [y], weight)
+    torch.testing.assert_close(found.ap_L.isnan(), exact.ap_L.isnan())
+    gap_L = (found.ap_L - exact.ap_L).abs().nan_to_num()
+    assert bool((gap_L <= found.error_bound_L.nan_to_num() + 1e-9).all())
+
+
+def test_small_weights_need_their_unit():
+    """100 positives below 100 others in one bin, each of weight 1/100: far worse than 1 below 1."""
+    scores = torch.linspace(0.001, 0.002, 200)[:, None]
+    y = (torch.arange(200) < 100).float()[:, None]
+    counts = torch.zeros(2, BINS, 1, dtype=torch.float64)
+    add_to_histograms(counts[0], counts[1], scores, y, torch.full((200,), 0.01))
+    exact = average_precision([scores], [y]).ap_L
+    found, too_sure = (histogram_average_precision(*counts, unit=unit) for unit in (0.01, 1.0))
+    assert exact < too_sure.ap_L - too_sure.error_bound_L
+    torch.testing.assert_close(found.ap_L - found.error_bound_L, exact)
+
+
+def test_unknown_targets_are_in_no_histogram():
+    g = torch.Generator().manual_seed(0)
+    scores, y = torch.randn(50, 2, generator=g), (torch.rand(50, 2, generator=g) < 0.4).float()
+    expected = histograms(scores[20:, :1], y[20:, :1])
+    y[:20, 0] = torch.nan
+    found = histograms(scores, y)
+    assert found[:, :, :1].tolist() == expected.tolist()
+    assert found.dtype == torch.int32

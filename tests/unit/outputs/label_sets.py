@@ -54,3 +54,16 @@ def enumerate_sets(output: LabelOutput, dtype: torch.dtype = torch.float64) -> E
     rows = len(output.score_logits())
     log_p = [output.log_prob(set_L.to(dtype).expand(rows, -1)) for set_L in sets_SL]
     return Enumerated(torch.stack(log_p, dim=1).double().exp(), sets_SL)
+
+
+def log_prob_of_what_is_known(exact: Enumerated, y_BL: Tensor) -> Tensor:
+    """B logs of the summed probabilities of every set that agrees with y where it is not NaN."""
+    agrees_BSL = y_BL[:, None].isnan() | (y_BL[:, None] == exact.sets_SL)
+    return (exact.p_BS * agrees_BSL.all(2)).sum(1).log()
+
+
+def with_unknown(y_BL: Tensor, seed: int = 0) -> Tensor:
+    """Targets of which about a third are unknown; none in the first row and all in the last."""
+    hidden_BL = torch.rand(y_BL.shape, generator=torch.Generator().manual_seed(seed)) < 0.35
+    hidden_BL[0], hidden_BL[-1] = False, True
+    return torch.where(hidden_BL, torch.nan, y_BL)

@@ -36,3 +36,9 @@ def test_what_is_joint_is_the_models_own(model) -> None:
 def test_what_the_model_does_not_define_stays_undefined(quantity: str) -> None:
     with pytest.raises(NotDefinedError, match="LabelShares has no "):
         getattr(CalibratedLabels(C, LabelShares(Z)), quantity)()
+
+
+def test_unknown_labels_pass_through_to_the_model() -> None:
+    y_BL = torch.tensor([[1.0, torch.nan, 0], [torch.nan, torch.nan, torch.nan]])
+    base = IndependentLabels(Z)
+    assert torch.equal(CalibratedLabels(C, base).log_prob(y_BL), base.log_prob(y_BL))

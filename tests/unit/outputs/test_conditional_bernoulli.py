@@ -6,12 +6,13 @@ import pytest
 import torch
 from scipy.special import comb
 from torch import Tensor
+from torch.utils import _pytree
 
 from mlc.outputs.base import NotDefinedError
 from mlc.outputs.conditional_bernoulli import ConditionalBernoulli
 from mlc.outputs.counts import CategoricalCount, CountModel, NegativeBinomialCount, PointCount, PoissonCount
 from mlc.outputs.independent import IndependentLabels, poisson_binomial
-from tests.unit.outputs.label_sets import enumerate_sets
+from tests.unit.outputs.label_sets import all_sets, enumerate_sets, log_prob_of_what_is_known, with_unknown
 
 ROWS = 4
 Counts = Callable[[int, torch.dtype], CountModel]
@@ -207,3 +208,89 @@ def test_samples_by_rejection_have_its_conditional_marginals() -> None:
 def test_a_point_count_has_no_probabilities_of_sets() -> None:
     with pytest.raises(NotDefinedError, match="PointCount has no distribution"):
         ConditionalBernoulli(torch.zeros(1, 3), PointCount(torch.ones(1))).marginals()
+
+
+@EVERY_COUNT
+@pytest.mark.parametrize("n_labels", [2, 3, 5, 8])
+@pytest.mark.parametrize(("dtype", "scale"), [(torch.float64, 2), (torch.float64, 20), (torch.float32, 2)])
+def test_unknown_labels_are_summed_out(kind: str, n_labels: int, dtype: torch.dtype, scale: float) -> None:
+    model = output(kind, n_labels, dtype, scale)
+    exact, sets_SL = enumerate_sets(model, dtype), all_sets(n_labels).to(dtype)
+    close = {"rtol": 1e-12, "atol": 1e-10} if dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-4}
+    for first in range(0, len(sets_SL), max(ROWS, len(sets_SL) // 8)):
+        y_BL = with_unknown(sets_SL[first : first + ROWS], seed=first)
+        log_prob_B = model.log_prob(y_BL)
+        assert log_prob_B.dtype == dtype
+        expected_B = log_prob_of_what_is_known(exact, y_BL).to(dtype)
+        torch.testing.assert_close(log_prob_B, expected_B, **close)
+
+
+@EVERY_COUNT
+def test_rows_without_unknown_labels_do_not_see_those_of_other_rows(kind: str) -> None:
+    model = output(kind, 6, torch.float32)
+    y_BL = torch.tensor([[1.0, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], [0] * 6, [0] * 6])
+    hidden_BL = y_BL.clone()
+    hidden_BL[2:, 1:3] = math.nan
+    assert torch.equal(model.log_prob(hidden_BL)[:2], model.log_prob(y_BL)[:2])
+
+
+@EVERY_COUNT
+def test_the_likelihood_of_what_is_known_by_finite_differences(kind: str) -> None:
+    nan = math.nan
+    y_BL = torch.tensor([[0, nan, nan, 0], [1, 0, nan, 0], [nan] * 4, [0, 1, 0, 0]]).double()
+    weights_BL = random(ROWS, 4, dtype=torch.float64).requires_grad_()
+    raw = [leaf.detach().requires_grad_() for leaf in _pytree.tree_leaves(COUNTS[kind](4, torch.float64))]
+
+    def log_prob(z_BL: Tensor, *raw: Tensor) -> Tensor:
+        count = type(COUNTS[kind](4, torch.float64))(*raw)
+        return ConditionalBernoulli(z_BL, count).log_prob(y_BL)
+
+    assert torch.autograd.gradcheck(log_prob, (weights_BL, *raw))
+
+
+def test_too_many_known_labels_are_impossible_without_breaking_other_rows() -> None:
+    weights_BL = random(3, 4, dtype=torch.float32).requires_grad_()
+    nan = math.nan
+    y_BL = torch.tensor([[1.0, 1, 1, nan], [1, 1, nan, nan], [nan] * 4])
+    log_prob_B = ConditionalBernoulli(weights_BL, CategoricalCount(torch.zeros(3, 3))).log_prob(y_BL)
+    assert log_prob_B[0] == -math.inf
+    assert log_prob_B[2].item() == pytest.approx(0, abs=1e-6)
+    log_prob_B.nan_to_num(neginf=0).sum().backward()
+    assert weights_BL.grad is not None
+    assert not weights_BL.grad[0].any()
+    assert weights_BL.grad[1].isfinite().all()
+    assert weights_BL.grad[1].any()
+    torch.testing.assert_close(weights_BL.grad[2], torch.zeros(4), rtol=0, atol=1e-6)
+
+
+def test_counts_of_probability_0_leave_gradients_finite() -> None:
+    weights_BL = random(2, 3, dtype=torch.float32).requires_grad_()
+    count = CategoricalCount(torch.tensor([0.0, 0.0, 1.0, 0.0]).log().expand(2, -1))
+    log_prob_B = ConditionalBernoulli(weights_BL, count).log_prob(
+        torch.tensor([[1, math.nan, 0], [0, math.nan, 0]])
+    )
+    assert log_prob_B[0].isfinite()
+    assert log_prob_B[1] == -math.inf
+    log_prob_B[0].backward()
+    assert weights_BL.grad is not None
+    assert weights_BL.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0, 1e4])
+def test_a_thousand_labels_of_which_many_are_unknown(scale: float) -> None:
+    weights_BL = (random(2, 1000, dtype=torch.float32) * scale).requires_grad_()
+    y_BL = torch.zeros(2, 1000)
+    y_BL[:, :9] = 1
+    hidden_BL = y_BL.clone()
+    hidden_BL[0, 5:700] = math.nan
+    hidden_BL[1, 20] = math.nan
+    model = ConditionalBernoulli(weights_BL, CategoricalCount(random(2, 31, dtype=torch.float32)))
+    log_prob_B = model.log_prob(hidden_BL)
+    assert (log_prob_B >= model.log_prob(y_BL)).all()
+    assert (log_prob_B < 0).all()
+    # One unknown label: two completions.
+    both = [model.log_prob(hidden_BL.nan_to_num(nan=value))[1].double() for value in (0.0, 1.0)]
+    torch.testing.assert_close(log_prob_B[1].double(), torch.logaddexp(*both), rtol=1e-6, atol=0)
+    log_prob_B.sum().backward()
+    assert weights_BL.grad is not None
+    assert weights_BL.grad.isfinite().all()

@@ -7,7 +7,7 @@ from scipy.stats import poisson_binom
 from torch import Tensor
 
 from mlc.outputs.independent import IndependentLabels, poisson_binomial
-from tests.unit.outputs.label_sets import enumerate_sets
+from tests.unit.outputs.label_sets import enumerate_sets, log_prob_of_what_is_known, with_unknown
 
 
 def all_sets(n_labels: int) -> Tensor:
@@ -115,3 +115,17 @@ def test_marginals_by_count_sum_to_marginals_and_counts_for_many_labels() -> Non
 def test_marginals_by_count_of_certain_labels_are_exact() -> None:
     joint_LK = IndependentLabels(torch.tensor([[1e4, -1e4, 0.0]])).marginals_by_count()[0]
     assert joint_LK.tolist() == [[0, 0.5, 0.5, 0], [0, 0, 0, 0], [0, 0, 0.5, 0]]
+
+
+def test_unknown_labels_are_summed_out() -> None:
+    output = random_output(6)
+    y_BL = with_unknown(all_sets(6)[[0, 63, 21, 42, 7]])
+    torch.testing.assert_close(output.log_prob(y_BL), log_prob_of_what_is_known(enumerate_sets(output), y_BL))
+    assert torch.equal(output.log_prob(y_BL)[-1], torch.tensor(0.0).double())
+
+
+def test_unknown_labels_leave_no_gradient() -> None:
+    logits_BL = torch.tensor([[1e4, -3.0, 2.0]], requires_grad=True)
+    IndependentLabels(logits_BL).log_prob(torch.tensor([[math.nan, 0, math.nan]])).sum().backward()
+    assert logits_BL.grad is not None
+    assert logits_BL.grad[0].tolist() == pytest.approx([0, -1 / (1 + math.exp(3)), 0])

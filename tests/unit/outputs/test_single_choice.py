@@ -1,3 +1,4 @@
+import math
 from itertools import product
 
 import pytest
@@ -6,6 +7,7 @@ from scipy.special import log_softmax, logit
 from torch import Tensor
 
 from mlc.outputs.single_choice import SingleChoice
+from tests.unit.outputs.label_sets import enumerate_sets, log_prob_of_what_is_known, with_unknown
 
 
 def all_sets(n_labels: int) -> Tensor:
@@ -60,3 +62,38 @@ def test_gradient_of_the_likelihood_is_softmax_less_target() -> None:
     y_BL = torch.eye(4).double()[[0, 1, 2, 3, 0]]
     SingleChoice(logits_BL).log_prob(y_BL).sum().backward()
     torch.testing.assert_close(logits_BL.grad, y_BL - torch.softmax(logits_BL.detach(), 1))
+
+
+def test_unknown_labels_are_summed_out() -> None:
+    output = random_output(6)
+    for chosen in range(6):
+        y_BL = with_unknown(torch.eye(6).double()[[chosen] * 5], seed=chosen)
+        torch.testing.assert_close(
+            output.log_prob(y_BL), log_prob_of_what_is_known(enumerate_sets(output), y_BL)
+        )
+
+
+def test_what_is_known_decides_which_choices_are_left() -> None:
+    logits_BL = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).log().expand(6, -1).clone().requires_grad_()
+    nan = math.nan
+    y_BL = torch.tensor(
+        [
+            [nan, 1, 0, nan],  # the known one
+            [nan, 0, 0, nan],  # one of the unknown
+            [nan, nan, nan, nan],  # any
+            [1, 1, nan, nan],  # two are impossible
+            [0, 0, 0, 0],  # none is impossible
+            [0, 0, nan, 0],  # only one is left
+        ]
+    )
+    log_prob_B = SingleChoice(logits_BL).log_prob(y_BL)
+    assert log_prob_B.exp().tolist() == pytest.approx([0.2, 0.5, 1, 0, 0, 0.3])
+    log_prob_B.sum().backward()
+    p_L = logits_BL.detach()[0].exp()
+    left_BL = torch.tensor([[0, 1, 0, 0], [0.2, 0, 0, 0.8], p_L.tolist(), [0] * 4, [0] * 4, [0, 0, 1, 0]])
+    possible_B1 = torch.tensor([1.0, 1, 1, 0, 0, 1])[:, None]
+    torch.testing.assert_close(logits_BL.grad, left_BL - p_L * possible_B1)
+
+
+def test_broken_logits_are_not_taken_for_an_impossible_set() -> None:
+    assert SingleChoice(torch.full((1, 2), math.nan)).log_prob(torch.tensor([[0.0, 1]])).isnan().all()
