@@ -49,7 +49,7 @@ class LabelStatistics:
         rows: number of training rows.
         single_label: True when in every training row all labels are known and exactly one is true.
         count_histogram_K: float64, training rows that have 0, 1, ..., K labels, where K is the largest number
-            of labels that a training row has; rows with unknown labels are left out.
+            of labels that a training row is known to have; rows with unknown labels are left out.
         levels: number of levels of each label; 2 where a label is there or not.
         sets_ML: booleans, the M different label sets of the training rows without unknown labels, the most
             frequent first; None where the head does not ask for them.
@@ -100,12 +100,13 @@ class LabelStatistics:
         w_N = w_N.double().to(y_NL.device)
         whole_N = known_NL.all(1)
         n_N = true_NL[whole_N].sum(1)
+        most = int(true_NL.sum(1).max()) if len(y_NL) else 0
         return cls(
             positives_L=w_N @ true_NL.double(),
             known_L=w_N @ known_NL.double(),
             rows=len(y_NL),
             single_label=bool(whole_N.all() and (n_N == 1).all()),
-            count_histogram_K=torch.bincount(n_N, weights=w_N[whole_N], minlength=1),
+            count_histogram_K=torch.bincount(n_N, weights=w_N[whole_N], minlength=most + 1),
             levels=max(2, int(level_NL.max()) + 1) if level_NL.numel() else 2,
             sets_ML=_distinct_sets(true_NL[whole_N]) if with_sets else None,
         )

@@ -75,9 +75,10 @@ def feature_size(backbone: Backbone, feature: str, *, reader: str) -> int:
     """
     sizes = backbone.feature_sizes
     if feature not in sizes:
+        advice = "choose a backbone with positions, such as backbone=cnn for pictures"
         raise UserError(
             f"{reader} reads the feature {feature}, and {type(backbone).__name__} gives {', '.join(sizes)}: "
-            f"choose another backbone"
+            + (advice if feature == "tokens" else f"set {reader}.feature to one of these")
         )
     return sizes[feature]
 

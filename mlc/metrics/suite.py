@@ -29,10 +29,10 @@ _SUFFIX = {"calibrated": "", "uncalibrated": "_uncalibrated"}
 _BYTES_PER_CELL = 5  # float32 score, one byte of target
 
 
-def choose_mode(n_rows: int, n_labels: int, *, memory_limit_mb: float) -> tuple[Mode, str]:
-    """Whether all scores can be kept for the exact average precision, and why, in one sentence."""
-    needed_mb = n_rows * n_labels * _BYTES_PER_CELL / 1e6
-    size = f"the scores of {n_rows} rows × {n_labels} labels take {needed_mb:.0f} MB"
+def choose_mode(n_rows: int, numbers_per_row: int, *, memory_limit_mb: float) -> tuple[Mode, str]:
+    """Whether all outputs can be kept for the exact average precision, and why, in one sentence."""
+    needed_mb = n_rows * numbers_per_row * _BYTES_PER_CELL / 1e6
+    size = f"the outputs of {n_rows} rows × {numbers_per_row} numbers take {needed_mb:.0f} MB"
     if needed_mb <= memory_limit_mb:
         return "exact", f"Average precision is exact: {size}, within the limit of {memory_limit_mb:g} MB."
     return (

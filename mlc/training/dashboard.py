@@ -160,19 +160,20 @@ class Dashboard:
         if suite.average_precision is None or rows is None:
             return
         for label in self._shown.indices:
-            positives = int(suite.per_label["support"][label])
-            if positives == 0:
+            positives = float(suite.per_label["support"][label])
+            if positives <= 0:
                 continue
+            known = float(suite.per_label["known"][label]) if "known" in suite.per_label else rows
             # TensorBoard wants recall to fall from 1, and counts of rows beside the ratios.
             precision_C = suite.average_precision.precision_LC[label].flip(0).cpu()
             recall_C = suite.average_precision.recall_LC[label].flip(0).cpu()
-            tp_C = (recall_C * positives).round()
-            fp_C = (tp_C / precision_C - tp_C).round()
+            tp_C = recall_C * positives
+            fp_C = tp_C / precision_C - tp_C
             self._writer.add_pr_curve_raw(
                 f"precision_recall/{self._label_names[label]}",
                 true_positive_counts=tp_C.numpy(),
                 false_positive_counts=fp_C.numpy(),
-                true_negative_counts=(rows - positives - fp_C).numpy(),
+                true_negative_counts=(known - positives - fp_C).numpy(),
                 false_negative_counts=(positives - tp_C).numpy(),
                 precision=precision_C.numpy(),
                 recall=recall_C.numpy(),

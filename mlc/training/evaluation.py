@@ -41,6 +41,7 @@ class Predictions:
         chunks: makes a fresh iterator over the rows.
         rows: number of examples N.
         n_labels: number of labels L.
+        numbers_per_row: numbers that the network gives for an example, or L if that is more.
         kept: True where the outputs are kept in memory; False where each pass runs the network again.
         why: one sentence on which, and why.
     """
@@ -48,6 +49,7 @@ class Predictions:
     chunks: Callable[[], Iterator[Chunk]]
     rows: int
     n_labels: int
+    numbers_per_row: int
     kept: bool
     why: str
 
@@ -91,15 +93,33 @@ def predict_split(network: Network, split: Split, settings: TrainerSettings, dev
 
     bf16 = uses_bf16(settings.precision, device)
     n_labels = split.y_NL.shape[1]
-    mode, why = choose_mode(len(split), n_labels, memory_limit_mb=settings.memory_limit_mb)
+    numbers_per_row = max(n_labels, _numbers_per_row(network, split))
+    mode, why = choose_mode(len(split), numbers_per_row, memory_limit_mb=settings.memory_limit_mb)
 
     def run() -> Iterator[Chunk]:
         return run_network(network, split, batch_size=settings.eval_batch_size, bf16=bf16)
 
     if mode == "streaming":
-        return Predictions(run, rows=len(split), n_labels=n_labels, kept=False, why=why)
+        return Predictions(run, len(split), n_labels, numbers_per_row, kept=False, why=why)
     whole = Chunk(concatenate([chunk.raw for chunk in run()]), split.y_NL, split.weight_N)
-    return Predictions(lambda: iter([whole]), rows=len(split), n_labels=n_labels, kept=True, why=why)
+    return Predictions(lambda: iter([whole]), len(split), n_labels, numbers_per_row, kept=True, why=why)
+
+
+@torch.no_grad()
+def _numbers_per_row(network: Network, split: Split) -> int:
+    """How many numbers the network gives for an example."""
+    was_training = network.training
+    numbers = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal numbers
+        numbers += tensor.numel()
+        return tensor
+
+    row_1 = torch.zeros(1, dtype=torch.int64, device=split.y_NL.device)
+    network.eval()(split.select(row_1).inputs).map_tensors(count)
+    network.train(was_training)
+    return numbers
 
 
 @torch.no_grad()
@@ -141,7 +161,7 @@ def fit_on_validation(
     """
     stride = 1
     if not predictions.kept:
-        stride = -(-predictions.rows * predictions.n_labels * 8 // max(int(memory_limit_mb * 1e6), 1))
+        stride = -(-predictions.rows * predictions.numbers_per_row * 8 // max(int(memory_limit_mb * 1e6), 1))
     outputs, targets, weights, rows_seen = [], [], [], 0
     for raw, y_BL, weight_B in predictions.chunks():
         rows_B = torch.arange(rows_seen, rows_seen + len(y_BL), device=y_BL.device)

@@ -119,7 +119,7 @@ def test_every_optimizer_under_every_schedule(
 
 @pytest.mark.parametrize("decision", sorted({*shipped("decision")} - {"auto"}))
 def test_every_decision_rule_by_override(doors: Doors, tiny: Path, no_figures: None, decision: str) -> None:
-    words = ["decision.k=2"] if decision == "top_k" else []
+    words = {"top_k": ["decision.k=2"], "greedy": ["head=classifier_chain"]}.get(decision, [])
     assert doors.train(*mulan("run", f"decision={decision}", "calibration=none", *words)).code == 0
     assert config(Path("run"))["choices"]["decision"] == decision
 

@@ -22,8 +22,8 @@ class Double(Backbone):
         super().__init__()
         self.factor = nn.Parameter(torch.tensor(2.0))
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        return self.factor * inputs["x"]
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {"pooled": self.factor * inputs["x"]}
 
 
 class AddOne(Head):
@@ -42,7 +42,7 @@ class NoLoss(Loss):
         super().__init__()
         self.register_buffer("weight_L", torch.ones(2))
 
-    def forward(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+    def forward(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
         return y_BL.sum(1)
 
     def link(self, output: LabelOutput) -> LabelOutput:
@@ -56,7 +56,7 @@ class NoCalibration(Calibrator):
 
     def check(self, output: LabelOutput) -> None: ...
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None: ...
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None: ...
 
     def forward(self, output: LabelOutput) -> LabelOutput:
         return output
@@ -69,7 +69,7 @@ class AboveZero(Decision):
 
     def check(self, output: LabelOutput) -> None: ...
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None: ...
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None: ...
 
     def forward(self, output: LabelOutput) -> Tensor:
         return output.score_logits() > 0

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -21,19 +22,15 @@ from torch import Tensor
 import mlc.calibration.auto
 import mlc.decisions.auto
 import mlc.outputs
-from mlc.backbones.flatten import Flatten
-from mlc.batch import LabelStatistics
+from mlc.batch import LabelStatistics, presence
 from mlc.calibration.base import Calibrator
-from mlc.calibration.none import NoCalibration
 from mlc.decisions.base import Decision
-from mlc.decisions.fixed import FixedThreshold
 from mlc.errors import UserError
 from mlc.experiment.instantiate import make
 from mlc.experiment.shipped import config_folder, load_shipped, shipped
 from mlc.heads.base import Head
 from mlc.losses.base import Loss, PairingError
-from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
-from mlc.model import Classifier, Network
+from mlc.metrics.suite import EvaluationSuite, Mode
 from mlc.outputs.base import LabelOutput, NotDefinedError
 from mlc.outputs.calibrated import CalibratedLabels
 from mlc.outputs.chain import LabelChain
@@ -46,7 +43,6 @@ from mlc.outputs.levels import LabelLevels
 from mlc.outputs.scores_only import ScoresOnly
 from mlc.outputs.shares import LabelShares
 from mlc.outputs.single_choice import SingleChoice
-from mlc.training.evaluation import Chunk, Predictions, evaluate
 
 DOCS = Path(__file__).parents[3] / "docs"
 GROUPS = {"head": "Heads", "loss": "Losses", "decision": "Decision rules", "calibration": "Calibrators"}
@@ -219,23 +215,24 @@ def test_lines_fit_a_terminal() -> None:
 @cache
 def metric_names() -> tuple[set[str], set[str]]:
     """All names of results.json, with k for 1, 3 and 5, and all columns of per_label.csv."""
-    y_BL = torch.tensor([[0.0, 1, 2, 0], [1, 0, 0, 2], [2, 2, torch.nan, 0]] * 2)
-    labels = LabelStatistics.from_targets(y_BL)
-    head = build("head", "levels", in_features=3, labels=labels)
-    classifier = Classifier(
-        network=Network(backbone=Flatten(input_shape=(3,)), head=head),
-        loss=NegativeLogLikelihood(labels=labels),
-        calibrator=NoCalibration(n_labels=LABELS),
-        decision=FixedThreshold(n_labels=LABELS, threshold=0.5),
-    )
-    chunk = Chunk(LabelLevels(raw()[:, :, None] * torch.arange(3)), y_BL, None)
-    in_results: set[str] = set()
+    y_BL = torch.tensor([[0.0, 1, 2, 0], [1, 0, 0, 2], [2, 2, torch.nan, 0]])
+    p_BL = torch.rand(3, LABELS, generator=torch.Generator().manual_seed(0))
+    in_results = {"loss", "nll"}  # which mlc.training adds to those of the suite
     per_label: set[str] = set()
-    for kept in (True, False):
-        predictions = Predictions(lambda: iter([chunk]), rows=ROWS, n_labels=LABELS, kept=kept, why="")
-        evaluation = evaluate(classifier, predictions)
-        in_results |= {re.sub(r"_at_\d+$", "_at_k", name) for name in evaluation.metrics}
-        per_label |= evaluation.suite.per_label.keys()
+    for mode in typing.get_args(Mode):
+        suite = EvaluationSuite(n_labels=LABELS, mode=mode, levels=3)
+        suite.update(
+            decisions_BL=p_BL > 0.5,
+            scores_BL=p_BL,
+            probabilities_BL=p_BL,
+            uncalibrated_BL=p_BL,
+            y_BL=presence(y_BL),
+            levels_BL=y_BL.nan_to_num().long(),
+            y_levels_BL=y_BL,
+        )
+        result = suite.compute()
+        in_results |= {re.sub(r"_at_\d+$", "_at_k", name) for name in result.values}
+        per_label |= result.per_label.keys()
     return in_results, per_label
 
 

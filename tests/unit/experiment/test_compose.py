@@ -79,7 +79,7 @@ def test_hand_check_of_what_is_brought() -> None:
     assert composed("dataset=yeast")["choices"]["backbone"] == "mlp"
     both = composed("head=factorised", "loss=factorised_product", "dataset=yeast", "backbone=linear")
     assert both["loss"]["_target_"] == "mlc.losses.absolute_kl.AbsoluteKL"
-    assert both["backbone"]["_target_"] == "mlc.backbones.linear.Linear"
+    assert both["backbone"]["_target_"] == "mlc.backbones.flatten.Flatten"
     assert both["choices"]["loss"] == "factorised_product"
     assert both["choices"]["backbone"] == "linear"
 
