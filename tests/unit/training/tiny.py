@@ -52,6 +52,7 @@ def settings(**changes: Any) -> TrainerSettings:
         "monitor": "loss",
         "patience": None,
         "log_every_steps": 2,
+        "separate_fit": False,
         "memory_limit_mb": 100.0,
     }
     return TrainerSettings(**(values | changes))
