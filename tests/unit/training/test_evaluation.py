@@ -18,11 +18,13 @@ from mlc.decisions.thresholds import GlobalThreshold
 from mlc.model import Classifier
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.calibrated import CalibratedLabels
+from mlc.outputs.chain import LabelChain
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
 from mlc.outputs.shares import LabelShares
 from mlc.training.evaluation import (
+    Chunk,
     Predictions,
     evaluate,
     fit_on_validation,
@@ -62,14 +64,15 @@ def test_run_network_keeps_order_mode_and_gradients_out() -> None:
     network({"x": split.inputs["x"]})  # running statistics that differ from those of a batch
     network.train()
     chunks = list(run_network(network, split, batch_size=7, bf16=False))
-    assert [len(y_BL) for _, y_BL in chunks] == [7, 7, 7, 7, 7, 5]
-    assert torch.equal(torch.cat([y_BL for _, y_BL in chunks]), split.y_NL)
+    assert [len(chunk.y_BL) for chunk in chunks] == [7, 7, 7, 7, 7, 5]
+    assert torch.equal(torch.cat([chunk.y_BL for chunk in chunks]), split.y_NL)
+    assert all(chunk.weight_B is None for chunk in chunks)
     assert network.training, "the mode it had"
-    assert not any(output.score_logits().requires_grad for output, _ in chunks)
+    assert not any(chunk.raw.score_logits().requires_grad for chunk in chunks)
     network.eval()
     with torch.no_grad():
         whole = network(split.inputs).logits_BL
-    torch.testing.assert_close(torch.cat([output.logits_BL for output, _ in chunks]), whole)
+    torch.testing.assert_close(torch.cat([chunk.raw.logits_BL for chunk in chunks]), whole)
     list(run_network(network, split, batch_size=7, bf16=False))
     assert not network.training
 
@@ -84,7 +87,8 @@ def test_running_a_network_changes_nothing_in_it() -> None:
 def test_kept_predictions_run_the_network_once_and_streamed_ones_each_time() -> None:
     network, calls = tiny.network(), []
     network.register_forward_pre_hook(lambda *_: calls.append(1))
-    for streaming, expected in ((False, [4, 4, 4]), (True, [0, 4, 8])):
+    # One call more at first, with a single row: it tells how many numbers the network gives.
+    for streaming, expected in ((False, [5, 5, 5]), (True, [1, 5, 9])):
         calls.clear()
         found = predictions(tiny.split(20), streaming=streaming, network=network)
         counts = [len(calls)]
@@ -99,7 +103,7 @@ def test_both_modes_see_the_same_rows() -> None:
     kept, streamed = (predictions(split, streaming=s, network=network) for s in (False, True))
     for found in (kept, streamed):
         assert (found.rows, found.n_labels) == (ROWS, tiny.LABELS)
-        outputs, targets = zip(*found.chunks(), strict=True)
+        outputs, targets, _ = zip(*found.chunks(), strict=True)
         assert torch.equal(torch.cat(targets), split.y_NL)
         assert sum(len(output.scores()) for output in outputs) == ROWS
     assert "exact" in kept.why
@@ -149,9 +153,10 @@ class Notes(Calibrator):
 
     def check(self, output: LabelOutput) -> None: ...
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         assert torch.is_grad_enabled(), "a fit may need gradients"
         self.seen = (output.score_logits().clone(), y_NL.clone())
+        self.weight_N = weight_N
 
     def forward(self, output: LabelOutput) -> LabelOutput:
         return output
@@ -160,8 +165,9 @@ class Notes(Calibrator):
 class NotesOfRule(GlobalThreshold):
     """A rule that keeps what it was given to fit."""
 
-    def fit(self, output: LabelOutput, y_NL: Tensor) -> None:
+    def fit(self, output: LabelOutput, y_NL: Tensor, weight_N: Tensor | None = None) -> None:
         self.seen = (output, y_NL.clone())
+        self.weight_N = weight_N
 
 
 def numbered(rows: int) -> Split:
@@ -193,12 +199,13 @@ def test_a_streamed_fit_uses_a_systematic_sample_that_fits_the_limit(
     limit = wanted * tiny.LABELS * 8 / 1e6  # a float32 score and a float32 target
     settings = tiny.settings(eval_batch_size=eval_batch_size, memory_limit_mb=limit)
     whole = torch.cat(
-        [o.logits_BL for o, _ in run_network(classifier.network, split, batch_size=64, bf16=False)]
+        [c.raw.logits_BL for c in run_network(classifier.network, split, batch_size=64, bf16=False)]
     )
     found = Predictions(
         lambda: run_network(classifier.network, split, batch_size=settings.eval_batch_size, bf16=False),
         rows=rows,
         n_labels=tiny.LABELS,
+        numbers_per_row=tiny.LABELS,
         kept=False,
         why="",
     )
@@ -223,6 +230,7 @@ def test_the_smallest_limit_still_fits_something() -> None:
         lambda: run_network(classifier.network, tiny.split(20), batch_size=6, bf16=False),
         rows=20,
         n_labels=tiny.LABELS,
+        numbers_per_row=tiny.LABELS,
         kept=False,
         why="",
     )
@@ -253,7 +261,7 @@ def test_the_calibrator_sees_the_linked_output_and_the_rule_the_calibrated_one()
     split = tiny.split(ROWS, 1)
     found = predictions(split, streaming=False, network=classifier.network)
     fit_on_validation(classifier, found, memory_limit_mb=1.0)
-    ((raw, _),) = found.chunks()
+    ((raw, _, _),) = found.chunks()
     # The positive weight of the loss is 2: its link takes log 2 off.
     linked = raw.logits_BL - math.log(2)
     torch.testing.assert_close(classifier.calibrator.seen[0], linked)
@@ -264,22 +272,24 @@ def test_a_sample_lets_go_of_the_rows_that_it_leaves_out() -> None:
     arrays: list[weakref.ref[Any]] = []
     alive_before: list[int] = []
 
-    def chunks() -> Iterator[tuple[LabelOutput, Tensor]]:
+    def chunks() -> Iterator[Chunk]:
         for _ in range(6):
             alive_before.append(sum(array() is not None for array in arrays))
             array = np.zeros((10, tiny.LABELS), dtype=np.float32)
             arrays.append(weakref.ref(array))
-            yield IndependentLabels(torch.from_numpy(array)), torch.ones(10, tiny.LABELS)
+            yield Chunk(IndependentLabels(torch.from_numpy(array)), torch.ones(10, tiny.LABELS), None)
             del array
 
-    found = Predictions(chunks, rows=60, n_labels=tiny.LABELS, kept=False, why="")
+    found = Predictions(
+        chunks, rows=60, n_labels=tiny.LABELS, numbers_per_row=tiny.LABELS, kept=False, why=""
+    )
     fit_on_validation(noting(), found, memory_limit_mb=10 * tiny.LABELS * 8 / 1e6)
     assert max(alive_before) <= 1, "only the batch at hand may be in memory"
 
 
 @pytest.mark.parametrize("pair", FITTING_PAIRS, ids=str)
 def test_every_pair_is_fitted_and_measured(pair: Pair) -> None:
-    split = Split(inputs={"x": inputs()}, y_NL=TARGETS[pair.world])
+    split = Split(inputs={"x": inputs()}, y_NL=pair.y_BL)
     classifier = Classifier(
         network=pair.make_network(),
         loss=pair.make_loss(),
@@ -288,8 +298,8 @@ def test_every_pair_is_fitted_and_measured(pair: Pair) -> None:
     )
     found = predict_split(classifier.network, split, tiny.settings(), "cpu")
     fit = fit_on_validation(classifier, found, memory_limit_mb=1.0)
-    ((raw, _),) = found.chunks()
-    has_marginals = not isinstance(pair.make_loss().link(raw), LabelShares | FactorisedCount | ScoresOnly)
+    ((raw, _, _),) = found.chunks()
+    has_marginals = not isinstance(pair.make_loss().link(raw), LabelShares | FactorisedCount | ScoresOnly | LabelChain)
     assert fit.score_is_probability is has_marginals
     evaluation = evaluate(classifier, found)
     assert evaluation.metrics.keys() >= {"loss", "nll", "micro_f1", "map", "classwise_ece", "log_loss"}
@@ -385,9 +395,11 @@ def test_bf16_gives_float32_for_every_head_and_trains(pair: Pair) -> None:
 def test_evaluation_in_bf16_is_asked_for_by_the_settings() -> None:
     network, dtypes = tiny.network(), []
     network.head.register_forward_hook(lambda _, __, output: dtypes.append(output.logits_BL.dtype))
-    predictions(tiny.split(5), streaming=False, network=network, precision="bf16")
-    predictions(tiny.split(5), streaming=False, network=network, precision="auto")
-    assert dtypes == [torch.bfloat16, torch.float32]
+    for precision, dtype in (("bf16", torch.bfloat16), ("auto", torch.float32)):
+        dtypes.clear()
+        predictions(tiny.split(5), streaming=False, network=network, precision=precision)
+        # The first row is a trial that counts numbers, in float32 always.
+        assert dtypes == [torch.float32, dtype]
 
 
 def test_evaluation_never_fits() -> None:

@@ -23,7 +23,7 @@ def valid_loss(session: Session) -> float:
     """Mean loss over the validation rows, which draws a random number too, as a validation may."""
     torch.rand(1)
     chunks = run_network(session.network, tiny.split(23, 1), batch_size=7, bf16=False)
-    losses = [session.loss(output, y_BL) for output, y_BL in chunks]
+    losses = [session.loss(chunk.raw, chunk.y_BL) for chunk in chunks]
     return float(torch.cat(losses).mean())
 
 
@@ -246,9 +246,9 @@ def test_a_loss_that_is_not_finite_is_a_fault_before_anything_is_saved(bad: floa
     session, saved, seen = tiny.session(max_epochs=3), [], []
     real = session.loss.forward
 
-    def forward(output: Any, y_BL: Tensor) -> Tensor:
+    def forward(output: Any, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
         seen.append(len(y_BL))
-        return real(output, y_BL) * (bad if len(seen) == 8 else 1.0)
+        return real(output, y_BL, weight_B) * (bad if len(seen) == 8 else 1.0)
 
     session.loss.forward = forward  # type: ignore[method-assign]
     with pytest.raises(Fault, match=r"training loss became .* before step 8: lower optimizer\.lr") as fault:
@@ -261,8 +261,8 @@ def test_reports_tell_of_all_rows_since_the_last() -> None:
     session, losses, reports = tiny.session(max_epochs=1, log_every_steps=2), [], []
     real = session.loss.forward
 
-    def forward(output: Any, y_BL: Tensor) -> Tensor:
-        losses.append(real(output, y_BL))
+    def forward(output: Any, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
+        losses.append(real(output, y_BL, weight_B))
         return losses[-1]
 
     session.loss.forward = forward  # type: ignore[method-assign]
