@@ -35,8 +35,8 @@ def main() -> None:
             order_N = torch.randperm(len(y_NL), generator=torch.Generator().manual_seed(seed))
             fitted, new = order_N[:rows], order_N[rows:]
             rule = ConformalThreshold(n_labels=y_NL.shape[1], false_negative_rate=arguments.rate)
-            rule.fit(output.map_tensors(lambda t, rows=fitted: t[rows]), y_NL[fitted])  # type: ignore[misc]
-            decided_NL = rule(output.map_tensors(lambda t, rows=new: t[rows]))  # type: ignore[misc]
+            rule.fit(output.map_tensors(lambda t, rows=fitted: t[rows]), y_NL[fitted])
+            decided_NL = rule(output.map_tensors(lambda t, rows=new: t[rows]))
             missed_N = ((y_NL[new] > 0) & ~decided_NL).sum(1) / (y_NL[new] > 0).sum(1).clamp(min=1)
             rates.append(float(missed_N.mean()))
             sizes.append(float(decided_NL.sum(1).float().mean()))

@@ -39,6 +39,7 @@ def head_output(head: Maker, labels: LabelStatistics) -> LabelOutput:
     """What a head gives for one example of zeros."""
     with torch.random.fork_rng(devices=[]):
         built = head(in_features=1, labels=labels)
+    built.eval()  # a head with dropout would draw random numbers
     output: LabelOutput = built(torch.zeros(_FEATURE_SHAPES[built.reads]))
     return output.detach()
 

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from mlc.model import Classifier
 from mlc.outputs.base import LabelOutput, NotDefinedError
+from mlc.outputs.levels import LabelLevels
 from mlc.training.files import atomic_path
 
 
@@ -26,7 +28,9 @@ def predict_file(
 
     CSV has the columns `row`, `decided` (labels joined by "|"; a "|" in a name is written "\\|") and one per
     label; JSON lines have the keys `row`, `decided` (a list) and `probabilities` (an object). A model without
-    marginals writes its scores instead, under the key `scores`. The file appears when it is whole.
+    marginals writes its scores instead, in columns `score of <label>` or under the key `scores`. A model of
+    levels also writes the most probable level of each label, in columns `level of <label>` or under `levels`.
+    The file appears when it is whole.
 
     Returns:
         The number of rows.
@@ -36,17 +40,26 @@ def predict_file(
         return write(file, _rows(classifier, chunks), label_names)
 
 
-_Row = tuple[str, list[bool], list[float]]
+@dataclass(frozen=True)
+class _Row:
+    """What is known of one row: decided labels, values, what the values are called, and levels if any."""
+
+    decided_L: list[bool]
+    values_L: list[float]
+    kind: str
+    levels_L: list[int] | None
 
 
 def _rows(classifier: Classifier, chunks: Iterable[Mapping[str, Tensor]]) -> Iterator[_Row]:
-    """What the values are called, the decided labels and the values of each row."""
     for inputs in chunks:
-        output = classifier.calibrator(classifier.loss.link(classifier.network(inputs)))
+        linked = classifier.loss.link(classifier.network(inputs))
+        output = classifier.calibrator(linked)
         kind, values_BL = _probabilities(output)
         decided_BL = classifier.decision(output)
-        for decided_L, values_L in zip(decided_BL.tolist(), values_BL.tolist(), strict=True):
-            yield kind, decided_L, values_L
+        levels: list[list[int] | None] = [None] * len(values_BL)
+        if isinstance(linked, LabelLevels):
+            levels = linked.levels().tolist()
+        yield from map(_Row, decided_BL.tolist(), values_BL.tolist(), [kind] * len(levels), levels)
 
 
 def _probabilities(output: LabelOutput) -> tuple[str, Tensor]:
@@ -59,19 +72,29 @@ def _probabilities(output: LabelOutput) -> tuple[str, Tensor]:
 def _write_csv(file: IO[str], rows: Iterable[_Row], label_names: Sequence[str]) -> int:
     writer, count = csv.writer(file), 0
     joinable = [name.replace("\\", "\\\\").replace("|", "\\|") for name in label_names]
-    writer.writerow(["row", "decided", *label_names])
-    for _, decided_L, values_L in rows:
-        chosen = "|".join(name for name, is_in in zip(joinable, decided_L, strict=True) if is_in)
-        writer.writerow([count, chosen, *(f"{value:.6g}" for value in values_L)])
+    for row in rows:
+        if count == 0:
+            writer.writerow(_header(row, label_names))
+        chosen = "|".join(name for name, is_in in zip(joinable, row.decided_L, strict=True) if is_in)
+        writer.writerow([count, chosen, *(f"{value:.6g}" for value in row.values_L), *(row.levels_L or ())])
         count += 1
+    if count == 0:
+        writer.writerow(["row", "decided", *label_names])
     return count
+
+
+def _header(row: _Row, label_names: Sequence[str]) -> list[str]:
+    names = list(label_names) if row.kind == "probabilities" else [f"score of {name}" for name in label_names]
+    return ["row", "decided", *names, *([f"level of {name}" for name in label_names] if row.levels_L else ())]
 
 
 def _write_jsonl(file: IO[str], rows: Iterable[_Row], label_names: Sequence[str]) -> int:
     count = 0
-    for kind, decided_L, values_L in rows:
-        chosen = [name for name, is_in in zip(label_names, decided_L, strict=True) if is_in]
-        values = dict(zip(label_names, values_L, strict=True))
-        file.write(json.dumps({"row": count, "decided": chosen, kind: values}, ensure_ascii=False) + "\n")
+    for row in rows:
+        chosen = [name for name, is_in in zip(label_names, row.decided_L, strict=True) if is_in]
+        line = {"row": count, "decided": chosen, row.kind: dict(zip(label_names, row.values_L, strict=True))}
+        if row.levels_L is not None:
+            line["levels"] = dict(zip(label_names, row.levels_L, strict=True))
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
         count += 1
     return count

@@ -18,10 +18,11 @@ def rows_to_fit_on(valid: Split, settings: TrainerSettings, *, seed: int) -> Spl
 
 
 def _half(valid: Split, *, seed: int, held_out: bool) -> Split:
-    if len(valid) < 2:
-        raise UserError(
-            "trainer.separate_fit=true halves the validation rows, and there is only one: raise "
-            "dataset.valid_fraction"
-        )
     halves = stratified_split(presence(valid.y_NL), fraction=0.5, seed=seed)
+    # Of two or three rows, stratification can put all on one side.
+    if min(map(len, halves)) == 0:
+        raise UserError(
+            f"trainer.separate_fit=true halves the validation rows, and {len(valid)} are too few for that: "
+            f"raise dataset.valid_fraction"
+        )
     return valid.rows(halves[1] if held_out else halves[0])

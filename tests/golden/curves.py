@@ -18,6 +18,8 @@ from mlc.train import train
 
 HEADS = (
     *("sigmoid", "softmax", "conditional_bernoulli"),
+    *("binary_softmax", "label_attention", "label_networks"),
+    *("label_sets", "levels", "classifier_chain"),
     *("factorised", "factorised_poisson", "factorised_negative_binomial", "factorised_categorical"),
 )
 STEPS = 20

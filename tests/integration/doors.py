@@ -15,10 +15,12 @@ import yaml
 
 import mlc
 import mlc.evaluate
+import mlc.options
 import mlc.predict
 import mlc.train
 from mlc.experiment.command_line import exit_code
 from tests.contract.grid import CONFIGS
+from tests.integration.tiny_mulan import mulan
 
 CHECKOUT = Path(mlc.__file__).parent.parent
 
@@ -46,8 +48,18 @@ def digits(folder: str, *words: str) -> list[str]:
     return [*DIGITS, f"hydra.run.dir={folder}", *words]
 
 
+def small(folder: str, head: str, *words: str) -> list[str]:
+    """The words of a small run with this head: on the written table where it can read tables."""
+    if head == "label_attention":
+        return digits(folder, f"head={head}", "head.width=8", "head.heads=2", *words)
+    if head == "label_networks":  # brings a backbone without widths
+        table = [word for word in mulan(folder) if not word.startswith("backbone.")]
+        return [*table, f"head={head}", "head.widths=[8]", *words]
+    return mulan(folder, f"head={head}", *words)
+
+
 class Doors:
-    """The three doors, called in this process; each call gives what a shell would see."""
+    """The doors, called in this process; each call gives what a shell would see."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
@@ -60,6 +72,9 @@ class Doors:
 
     def predict(self, *words: str) -> Outcome:
         return self._open(mlc.predict.predict, words)
+
+    def options(self, *words: str) -> Outcome:
+        return self._open(mlc.options.options, words)
 
     def _open(self, door: Callable[[Sequence[str]], None], words: Sequence[str]) -> Outcome:
         self._capsys.readouterr()

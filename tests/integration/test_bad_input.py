@@ -164,13 +164,17 @@ def test_a_config_that_has_been_changed(doors: Doors, run: Path) -> None:
 @pytest.mark.parametrize("target", ["os.system", "subprocess.Popen", "builtins.eval", "mlc.data.root.Path"])
 def test_a_strangers_config_runs_nothing(doors: Doors, run: Path, target: str) -> None:
     original = config(run)
-    for group in set(original) - {"choices", "seed"}:
-        node = {"_target_": target, "command": "touch executed", "args": "touch executed"}
-        (run / "config.yaml").write_text(yaml.safe_dump({**original, group: node}), encoding="utf-8")
-        assert_sentence(doors.train("resume=run"), f"{group}._target_={target} is refused")
-        assert_sentence(doors.evaluate("run=run"), f"{group}._target_={target} is refused")
+    node = {"_target_": target, "command": "touch executed", "args": "touch executed"}
+    changes = dict.fromkeys(set(original) - {"choices", "seed", "auxiliary"}, node)
+    beside = {"feature": "layer1", "weight": 1.0, "head": original["head"], "loss": original["loss"]}
+    changes |= {"auxiliary.head": beside | {"head": node}, "auxiliary.loss": beside | {"loss": node}}
+    for place, changed in changes.items():
+        content = {**original, place.partition(".")[0]: changed}
+        (run / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+        assert_sentence(doors.train("resume=run"), f"{place}._target_={target} is refused")
+        assert_sentence(doors.evaluate("run=run"), f"{place}._target_={target} is refused")
         words = ("run=run", "input=data/tiny/test.arff", "output=p.csv")
-        assert_sentence(doors.predict(*words), f"{group}._target_={target} is refused")
+        assert_sentence(doors.predict(*words), f"{place}._target_={target} is refused")
     assert not Path("executed").exists()
 
 

@@ -108,7 +108,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, place: str, *, call: int) -> Callab
         ("mlc.training.run.save_checkpoint", 3),  # epoch 1: best is newer than last
         ("mlc.training.run.save_checkpoint", 4),
         ("mlc.training.run._save", 4),
-        ("mlc.training.loop.forward", 8),  # within epoch 2
+        ("mlc.training.loop.objective", 8),  # within epoch 2
         ("mlc.training.finish.save_classifier", 1),
         ("mlc.training.finish.write_per_label_csv", 1),
     ],

@@ -27,13 +27,17 @@ def mulan(folder: str, *words: str) -> list[str]:
     return [*MULAN, f"hydra.run.dir={folder}", *words]
 
 
-def write_mulan(root: Path, *, single_label: bool = False) -> Path:
-    """Write `root`/tiny with train.arff, test.arff and labels.xml; returns it."""
+def write_mulan(root: Path, *, single_label: bool = False, unknown: bool = False) -> Path:
+    """Write `root`/tiny with train.arff, test.arff and labels.xml; returns it.
+
+    With `unknown`, rows have a weight, and labels are unknown: one in every fourth row, all in every tenth.
+    """
     folder = root / "tiny"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(5)
     for name, rows in (("train", TRAIN_ROWS), ("test", TEST_ROWS)):
         text = _arff(generator, rows, single_label=single_label)
+        text = _with_unknown(text) if unknown else text
         (folder / f"{name}.arff").write_text(text, encoding="utf-8")
     lines = "\n".join(f'<label name="{label}"></label>' for label in LABELS)
     (folder / "labels.xml").write_text(
@@ -57,3 +61,16 @@ def _arff(generator: np.random.Generator, rows: int, *, single_label: bool) -> s
     for x_D, colour, y_L in zip(x_ND, colours_N, y_NL, strict=True):
         lines.append(",".join([*map(str, x_D), COLOURS[colour], *(str(int(y)) for y in y_L)]))
     return "\n".join(lines) + "\n"
+
+
+def _with_unknown(text: str) -> str:
+    """The same rows with an attribute `mass` of 0, 1 or 2, and without some labels."""
+    header, _, data = text.partition("@data\n")
+    lines = []
+    for i, line in enumerate(data.splitlines()):
+        cells = line.split(",")
+        unknown = range(-4, 0) if i % 10 == 0 else [-1 - i // 4 % 4] if i % 4 == 0 else []
+        for place in unknown:
+            cells[place] = "?"
+        lines.append(",".join([*cells, str(i % 3)]))
+    return f"{header}@attribute mass numeric\n@data\n" + "\n".join(lines) + "\n"

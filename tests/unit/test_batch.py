@@ -2,8 +2,9 @@ import dataclasses
 
 import pytest
 import torch
+from torch import Tensor
 
-from mlc.batch import Batch, LabelStatistics
+from mlc.batch import Batch, LabelStatistics, presence, split_unknown
 
 SEVERAL = torch.tensor([[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 1, 0]], dtype=torch.float32)
 
@@ -35,7 +36,8 @@ def test_single_label_needs_exactly_one_in_every_row(y: list[list[int]], single:
 
 def test_counts_beyond_float32_are_exact() -> None:
     # float32 cannot hold 2^24 + 1: a sum in float32 would stop counting there.
-    labels = LabelStatistics.from_targets(torch.ones(2**24 + 1, 1))
+    labels = LabelStatistics.from_targets(torch.ones(2, 1), torch.tensor([2**24, 1.0]))
+    assert labels.known_L.item() == 2**24 + 1
     assert labels.positives_L.item() == 2**24 + 1
     assert labels.count_histogram_K.tolist() == [0, 2**24 + 1]
 
@@ -53,3 +55,107 @@ def test_values_are_frozen() -> None:
     batch = Batch(inputs={"x": torch.zeros(4, 2)}, y_BL=SEVERAL)
     with pytest.raises(dataclasses.FrozenInstanceError):
         batch.y_BL = SEVERAL  # type: ignore[misc]
+
+
+NAN = float("nan")
+# Levels, unknown targets, a row of which nothing is known, and two rows of the same set.
+MIXED = torch.tensor([[2, 0, 0], [NAN, 1, 0], [0, 3, 0], [NAN, NAN, NAN], [1, 0, 0], [1, 1, NAN]])
+
+
+def test_unknown_targets_are_split_off() -> None:
+    value, known = split_unknown(torch.tensor([[1.0, NAN], [0.0, 3.0]]))
+    assert value.tolist() == [[1, 0], [0, 3]]
+    assert known.tolist() == [[True, False], [True, True]]
+
+
+def test_presence_of_levels() -> None:
+    found = presence(torch.tensor([0.0, 1.0, 2.0, 7.0, NAN]))
+    assert found[:4].tolist() == [0, 1, 1, 1]
+    assert found[4].isnan()
+    assert torch.equal(presence(SEVERAL), SEVERAL)
+
+
+def test_unknown_labels_and_levels_by_hand() -> None:
+    labels = LabelStatistics.from_targets(MIXED, with_sets=True)
+    assert labels.positives_L.tolist() == [3, 3, 0]
+    assert labels.known_L.tolist() == [4, 5, 4]
+    assert labels.frequency_L.tolist() == pytest.approx([3 / 4, 3 / 5, 0])
+    assert labels.mean_count == pytest.approx(3 / 4 + 3 / 5)
+    assert labels.rows == 6
+    assert labels.levels == 4
+    # Only rows 0, 2 and 4 are known in full, with one label each; the last row is known to have two.
+    assert labels.count_histogram_K.tolist() == [0, 3, 0]
+    assert labels.max_count == 2
+    assert labels.sets_ML is not None
+    assert labels.sets_ML.tolist() == [[True, False, False], [False, True, False]]
+
+
+def test_weights_by_hand() -> None:
+    weight_N = torch.tensor([0.5, 2, 0, 9, 1.5, 1])
+    labels = LabelStatistics.from_targets(MIXED, weight_N)
+    assert labels.positives_L.tolist() == [3, 3, 0]
+    assert labels.known_L.tolist() == [3, 5, 4]
+    assert labels.positives_L.dtype == labels.known_L.dtype == torch.float64
+    assert labels.count_histogram_K.tolist() == [0, 2, 0]
+    assert labels.rows == 6, "rows are rows, whatever they weigh"
+
+
+@pytest.mark.parametrize("y", [SEVERAL, MIXED], ids=["known", "unknown"])
+def test_weight_k_is_the_row_k_times(y: Tensor) -> None:
+    times_N = torch.arange(len(y)) % 4
+    times_N[0] = 2
+    weighed = LabelStatistics.from_targets(y, times_N.float())
+    repeated = LabelStatistics.from_targets(y.repeat_interleave(times_N, 0))
+    assert torch.equal(weighed.positives_L, repeated.positives_L)
+    assert torch.equal(weighed.known_L, repeated.known_L)
+    assert torch.equal(weighed.frequency_L, repeated.frequency_L)
+    most = len(repeated.count_histogram_K)
+    assert torch.equal(weighed.count_histogram_K[:most], repeated.count_histogram_K)
+    assert not weighed.count_histogram_K[most:].any()
+
+
+@pytest.mark.parametrize("y", [SEVERAL, MIXED], ids=["known", "unknown"])
+def test_no_weights_are_ones(y: Tensor) -> None:
+    first = LabelStatistics.from_targets(y, with_sets=True)
+    second = LabelStatistics.from_targets(y, torch.ones(len(y)), with_sets=True)
+    for field in dataclasses.fields(LabelStatistics):
+        values = [getattr(labels, field.name) for labels in (first, second)]
+        assert torch.equal(*values) if isinstance(values[0], Tensor) else values[0] == values[1]
+
+
+def test_a_row_with_unknown_labels_is_no_single_label_row() -> None:
+    assert LabelStatistics.from_targets(torch.eye(3)).single_label
+    assert not LabelStatistics.from_targets(torch.tensor([[1, 0], [1, NAN]])).single_label
+    # An unknown row leaves the others as they are, and yet nobody knows whether it has exactly one.
+    assert not LabelStatistics.from_targets(torch.tensor([[1, 0], [NAN, NAN]])).single_label
+
+
+def test_a_label_that_is_never_known_has_frequency_0() -> None:
+    labels = LabelStatistics.from_targets(torch.tensor([[1, NAN], [0, NAN]]))
+    assert labels.frequency_L.tolist() == [0.5, 0]
+    assert labels.mean_count == 0.5
+
+
+def test_nothing_known_at_all() -> None:
+    labels = LabelStatistics.from_targets(torch.full((3, 2), NAN), with_sets=True)
+    assert labels.known_L.tolist() == labels.positives_L.tolist() == [0, 0]
+    assert labels.count_histogram_K.tolist() == [0]
+    assert (labels.levels, labels.single_label) == (2, False)
+    assert labels.sets_ML is not None
+    assert labels.sets_ML.shape == (0, 2)
+
+
+@pytest.mark.parametrize(("highest", "levels"), [(0, 2), (1, 2), (2, 3), (6, 7)])
+def test_levels_go_up_to_the_highest(highest: int, levels: int) -> None:
+    y_NL = torch.tensor([[0.0, NAN], [highest, 0.0]])
+    assert LabelStatistics.from_targets(y_NL).levels == levels
+
+
+def test_sets_are_different_and_the_most_frequent_first() -> None:
+    rows = [[0, 0], *[[1, 0]] * 3, *[[2, 0]] * 2, *[[1, 1]] * 4, [0, NAN]]
+    labels = LabelStatistics.from_targets(torch.tensor(rows), with_sets=True)
+    assert labels.sets_ML is not None
+    assert labels.sets_ML.dtype == torch.bool
+    # [1, 0] and [2, 0] are one set, with five rows.
+    assert labels.sets_ML.tolist() == [[True, False], [True, True], [False, False]]
+    assert LabelStatistics.from_targets(torch.tensor(rows)).sets_ML is None

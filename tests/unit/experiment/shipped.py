@@ -7,10 +7,11 @@ import torch
 import yaml
 
 from mlc.batch import LabelStatistics
-from tests.contract.grid import CONFIGS, read
+from tests.contract.grid import CONFIGS, read, target
 
 GROUPS = ["dataset", "backbone", "head", "loss", "decision", "calibration"]
-GROUPS += ["optimizer", "schedule", "trainer"]  # and auxiliary, which may be empty
+GROUPS += ["optimizer", "schedule", "trainer"]
+EVERY_GROUP = [*GROUPS, "auxiliary"]  # which may be empty
 
 
 def node(group: str, name: str) -> dict[str, Any]:
@@ -21,7 +22,11 @@ def node(group: str, name: str) -> dict[str, Any]:
 def brought(group: str, name: str) -> dict[str, str]:
     """What a head or dataset brings by its defaults list: {"loss": ...} or {"backbone": ...}."""
     entries = [entry for entry in read(group, name).get("defaults", []) if isinstance(entry, dict)]
-    return {key.strip("/").partition("@")[0]: value for entry in entries for key, value in entry.items()}
+    return {
+        key.removeprefix("override ").strip("/").partition("@")[0]: value
+        for entry in entries
+        for key, value in entry.items()
+    }
 
 
 def choices(**chosen: str) -> dict[str, str]:
@@ -32,7 +37,7 @@ def choices(**chosen: str) -> dict[str, str]:
         for entry in train["defaults"]
         if isinstance(entry, dict)
         for key, value in entry.items()
-        if key in GROUPS
+        if key in EVERY_GROUP
     } | chosen
     second = brought("dataset", first["dataset"]) | brought("head", first["head"])
     return second | first
@@ -42,8 +47,15 @@ def config(seed: int = 0, **chosen: str) -> dict[str, Any]:
     """A whole config, a fresh copy at every call."""
     names = choices(**chosen)
     return deepcopy(
-        {"choices": names, "seed": seed, **{group: node(group, names[group]) for group in GROUPS}}
+        {"choices": names, "seed": seed, **{group: node(group, names[group]) for group in EVERY_GROUP}}
     )
+
+
+def fitting_backbone(head: str, otherwise: str) -> tuple[str, tuple[int, ...]]:
+    """A backbone that gives what the head reads, and the shape of its inputs."""
+    if target("head", head).reads == "tokens":  # type: ignore[attr-defined]
+        return "cnn", (1, 8, 8)
+    return otherwise, (3,)
 
 
 def labels(single_label: bool = False) -> LabelStatistics:

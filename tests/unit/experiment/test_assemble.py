@@ -15,8 +15,8 @@ from mlc.experiment.assemble import make_job, read_run_config, read_trained_run
 from mlc.experiment.recipe import Recipe, read_recipe
 from mlc.training.job import Job, config_yaml
 from mlc.training.run_files import RunFiles, save_classifier
-from tests.contract.grid import default_loss, names
-from tests.unit.experiment.shipped import config, node
+from tests.contract.grid import names
+from tests.unit.experiment.shipped import brought, config, fitting_backbone, node
 
 NAMES = ("plain", "größe", 'quote " comma ,', "line\nbreak", "x")
 
@@ -27,21 +27,24 @@ def targets(rows: int, seed: int) -> Tensor:
     return y_NL
 
 
-def split(rows: int, seed: int) -> Split:
-    x_ND = torch.randn(rows, 3, generator=torch.Generator().manual_seed(seed))
-    return Split(inputs={"x": x_ND}, y_NL=targets(rows, seed))
+def split(rows: int, seed: int, shape: tuple[int, ...]) -> Split:
+    x = torch.randn(rows, *shape, generator=torch.Generator().manual_seed(seed))
+    return Split(inputs={"x": x}, y_NL=targets(rows, seed))
 
 
-class Table:
+class MadeUp:
     """A source of made-up data; the seed it is loaded with decides the rows."""
+
+    def __init__(self, shape: tuple[int, ...] = (3,)) -> None:
+        self.shape = shape
 
     def load(self, *, seed: int) -> Dataset:
         return Dataset(
-            name="table",
+            name="made up",
             label_names=NAMES,
-            train=split(12, seed),
-            valid=split(6, seed + 1),
-            test=split(6, seed + 2),
+            train=split(12, seed, self.shape),
+            valid=split(6, seed + 1, self.shape),
+            test=split(6, seed + 2, self.shape),
             preparation={"mean": torch.arange(3.0)},
             notes=("a note of the data",),
         )
@@ -53,21 +56,23 @@ class Table:
 
 
 def recipe(**chosen: str) -> Recipe:
-    return replace(read_recipe(config(seed=3, **({"backbone": "mlp"} | chosen))), source=Table())
+    backbone, shape = fitting_backbone(chosen.get("head", "sigmoid"), otherwise="mlp")
+    return replace(read_recipe(config(seed=3, **({"backbone": backbone} | chosen))), source=MadeUp(shape))
 
 
 @pytest.mark.parametrize("head", names("head"))
 def test_a_job_has_all_that_a_run_needs(head: str, tmp_path: Path) -> None:
     job = make_job(recipe(head=head), tmp_path)
-    expected = Table().load(seed=3)
+    _, shape = fitting_backbone(head, otherwise="mlp")
+    expected = MadeUp(shape).load(seed=3)
     assert torch.equal(job.dataset.train.y_NL, expected.train.y_NL), "loaded with another seed"
     assert job.facts.labels.rows == 12
     assert torch.equal(job.facts.labels.positives_L, expected.train.y_NL.double().sum(0))
-    assert job.facts.input_shape == (3,)
+    assert job.facts.input_shape == shape
     assert job.facts.label_names == NAMES
     assert job.folder == tmp_path
     assert job.seed == 3
-    assert job.classifier.network({"x": torch.zeros(2, 3)}).n_labels == 5
+    assert job.classifier.network({"x": torch.zeros(2, *shape)}).n_labels == 5
     optimizer = job.make_optimizer(job.classifier.network.parameters())
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(
         list(job.classifier.network.parameters())
@@ -90,7 +95,7 @@ def test_rows_without_gradient_are_counted(head: str, tmp_path: Path) -> None:
     assert notes[0] == "a note of the data"
     said = [note for note in notes if "no label" in note]
     # One training row has no label; only the loss on shares alone learns nothing from it.
-    if default_loss(head) == "categorical_cross_entropy":
+    if brought("head", head)["loss"] == "categorical_cross_entropy":
         assert said == ["1 training rows have no label and carry no gradient under this loss."]
     else:
         assert said == []
@@ -100,7 +105,7 @@ def test_what_does_not_fit_the_data_is_refused_before_training(tmp_path: Path) -
     content = config(decision="top_k", backbone="mlp")
     content["decision"]["k"] = 6
     with pytest.raises(UserError, match=r"decision\.k=6"):
-        make_job(replace(read_recipe(content), source=Table()), tmp_path)
+        make_job(replace(read_recipe(content), source=MadeUp()), tmp_path)
     with pytest.raises(UserError, match="backbone=cnn needs pictures"):
         make_job(recipe(backbone="cnn"), tmp_path)
     with pytest.raises(UserError, match="calibration=platt"):
@@ -131,7 +136,7 @@ def test_a_trained_run_comes_back_as_it_was(head: str, tmp_path: Path) -> None:
     job = finished(tmp_path, head=head, calibration="platt", decision="per_label_threshold")
     torch.manual_seed(0)
     trained = read_trained_run(tmp_path)
-    x = {"x": torch.randn(7, 3)}
+    x = {"x": torch.randn(7, *job.facts.input_shape)}
     outputs = []
     for classifier in (job.classifier, trained.classifier):
         classifier.network.eval()

@@ -135,7 +135,7 @@ def test_run_time_arguments_complete_the_object() -> None:
 
 def test_run_time_arguments_that_a_class_does_not_want_are_left_out() -> None:
     backbone = build("backbone", node("backbone", "linear"))(input_shape=(3, 4), labels=labels())
-    assert backbone.out_features == 12
+    assert backbone.feature_sizes == {"pooled": 12}
 
 
 def test_one_maker_builds_many_objects() -> None:

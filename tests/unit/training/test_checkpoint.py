@@ -187,12 +187,12 @@ def loads_right_or_not_at_all(path: Path) -> bool:
 def test_a_flipped_bit_anywhere_is_noticed(small: Path) -> None:
     whole = small.read_bytes()
     refused = 0
-    for bit in range(0, 8 * len(whole), 3):  # every place in a byte has its turn
+    for bit in range(0, 8 * len(whole), 5):  # every place in a byte has its turn
         damaged = bytearray(whole)
         damaged[bit // 8] ^= 1 << bit % 8
         small.write_bytes(damaged)
         refused += loads_right_or_not_at_all(small)
-    assert refused > 2.6 * len(whole)
+    assert refused > 1.55 * len(whole)
 
 
 def test_fifty_flipped_bits_are_noticed(small: Path) -> None:

@@ -28,7 +28,6 @@ from mlc.training.evaluation import (
     Predictions,
     evaluate,
     fit_on_validation,
-    forward,
     predict_split,
     run_network,
 )
@@ -299,14 +298,16 @@ def test_every_pair_is_fitted_and_measured(pair: Pair) -> None:
     found = predict_split(classifier.network, split, tiny.settings(), "cpu")
     fit = fit_on_validation(classifier, found, memory_limit_mb=1.0)
     ((raw, _, _),) = found.chunks()
-    has_marginals = not isinstance(pair.make_loss().link(raw), LabelShares | FactorisedCount | ScoresOnly | LabelChain)
+    linked = pair.make_loss().link(raw)
+    has_marginals = not isinstance(linked, LabelShares | FactorisedCount | ScoresOnly | LabelChain)
     assert fit.score_is_probability is has_marginals
     evaluation = evaluate(classifier, found)
     assert evaluation.metrics.keys() >= {"loss", "nll", "micro_f1", "map", "classwise_ece", "log_loss"}
     undefined = {name for name, value in evaluation.metrics.items() if value is None}
     assert undefined == set(evaluation.reasons)
     assert evaluation.defined.keys() == evaluation.metrics.keys() - undefined
-    assert undefined == (set() if has_marginals else {"nll"})
+    # A chain gives every label set a probability, and yet no label a marginal.
+    assert undefined == (set() if has_marginals or isinstance(linked, LabelChain) else {"nll"})
 
 
 def test_labels_that_could_not_be_fitted_are_counted() -> None:
@@ -366,40 +367,6 @@ def test_an_impossible_label_set_has_no_nll_and_says_why() -> None:
     assert found.metrics["nll"] is None
     assert "impossible" in found.reasons["nll"]
     assert "nll" not in found.defined
-
-
-def test_bf16_runs_the_layers_in_bf16_and_gives_float32() -> None:
-    network, x = tiny.network().eval(), tiny.split(ROWS).inputs
-    dtypes = []
-    hook = network.head.register_forward_hook(lambda _, __, output: dtypes.append(output.logits_BL.dtype))
-    half, full = forward(network, x, bf16=True), forward(network, x, bf16=False)
-    hook.remove()
-    assert dtypes == [torch.bfloat16, torch.float32]
-    assert half.logits_BL.dtype == full.logits_BL.dtype == torch.float32
-    assert not torch.equal(half.logits_BL, full.logits_BL)
-    torch.testing.assert_close(half.logits_BL, full.logits_BL, atol=0.05, rtol=0.05)
-    assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
-
-
-@pytest.mark.parametrize("pair", FITTING_PAIRS, ids=str)
-def test_bf16_gives_float32_for_every_head_and_trains(pair: Pair) -> None:
-    network = pair.make_network()
-    output = forward(network, {"x": inputs()}, bf16=True)
-    output.map_tensors(
-        lambda values: pytest.fail(str(values.dtype)) if values.dtype != torch.float32 else values
-    )
-    pair.make_loss()(output, pair.y_BL).mean().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
-
-
-def test_evaluation_in_bf16_is_asked_for_by_the_settings() -> None:
-    network, dtypes = tiny.network(), []
-    network.head.register_forward_hook(lambda _, __, output: dtypes.append(output.logits_BL.dtype))
-    for precision, dtype in (("bf16", torch.bfloat16), ("auto", torch.float32)):
-        dtypes.clear()
-        predictions(tiny.split(5), streaming=False, network=network, precision=precision)
-        # The first row is a trial that counts numbers, in float32 always.
-        assert dtypes == [torch.float32, dtype]
 
 
 def test_evaluation_never_fits() -> None:

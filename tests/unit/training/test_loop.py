@@ -289,7 +289,7 @@ def test_the_learning_rate_is_the_schedules() -> None:
 
 def test_the_network_trains_in_training_mode_whatever_validation_does() -> None:
     session, modes = tiny.session(max_epochs=2), []
-    session.network.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    session.network.head.register_forward_pre_hook(lambda module, _: modes.append(module.training))
 
     def validate() -> dict[str, float]:
         session.network.eval()

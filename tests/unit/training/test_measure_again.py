@@ -7,20 +7,22 @@ from typing import Any
 import pytest
 import torch
 
+from mlc.calibration.none import NoCalibration
 from mlc.data.dataset import Dataset, Split
+from mlc.decisions.base import Decision
+from mlc.decisions.thresholds import GlobalThreshold, PerLabelThreshold
 from mlc.errors import UserError
 from mlc.model import Classifier
+from mlc.training import finish
+from mlc.training.checkpoint import load_checkpoint
 from mlc.training.evaluation import evaluate, fit_on_validation, predict_split
-from mlc.training.measure_again import measure_again
+from mlc.training.measure_again import measure_again, measure_otherwise
 from mlc.training.report import write_results
-from mlc.training.run_files import Facts, RunFiles
-from tests.unit.training import tiny
+from mlc.training.run import run as train
+from mlc.training.run_files import RunFiles
+from tests.unit.training import tiny, tiny_job
 
 SETTINGS = tiny.settings()
-
-
-def facts() -> Facts:
-    return Facts((tiny.FEATURES,), tiny.NAMES, tiny.statistics(), {})
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def run(tmp_path: Path) -> tuple[Classifier, Path]:
 
 
 def again(run: tuple[Classifier, Path], dataset: Dataset | None = None) -> str:
-    return measure_again(run[0], dataset or tiny.dataset(), SETTINGS, run[1], facts=facts())
+    return measure_again(run[0], dataset or tiny.dataset(), SETTINGS, run[1], facts=tiny_job.facts())
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -138,3 +140,63 @@ def test_data_with_other_inputs_are_refused(run: tuple[Classifier, Path]) -> Non
     wider = [Split({"x": s.inputs["x"].repeat(1, 2)}, s.y_NL) for s in (data.train, data.valid, data.test)]
     with pytest.raises(UserError, match=r"\(8,\).*\(4,\)"):
         again(run, replace(data, train=wider[0], valid=wider[1], test=wider[2]))
+
+
+def trained(folder: Path, rule: type[Decision], *, separate: bool, seed: int) -> dict[str, Any]:
+    """The metrics that a run with this rule stores."""
+    train(tiny_job.job(folder, rule=rule, seed=seed, separate_fit=separate), resume=False)
+    return results(folder)["splits"]
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_another_rule_is_that_of_the_run_that_was_trained_with_it(
+    separate: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finish, "draw_evaluation", lambda *_, **__: {})  # pictures take time
+    seed = 3
+    first = trained(tmp_path / "a", PerLabelThreshold, separate=separate, seed=seed)
+    second = trained(tmp_path / "b", GlobalThreshold, separate=separate, seed=seed)
+    assert first["test"]["loss"] == second["test"]["loss"], "the rule has no part in training"
+    assert first["test"] != second["test"]
+
+    otherwise = tiny_job.classifier(99, GlobalThreshold)
+    network = load_checkpoint(RunFiles(tmp_path / "a").best)["network"]
+    otherwise.network.load_state_dict(network)
+    found = measure_otherwise(
+        otherwise,
+        tiny.dataset(),
+        tiny.settings(separate_fit=separate),
+        facts=tiny_job.facts(),
+        seed=seed,
+    )
+    for name, evaluation in found.items():
+        stored = second[name]
+        assert evaluation.metrics == {metric: stored[metric] for metric in evaluation.metrics}
+        assert stored.keys() - evaluation.metrics.keys() == {"null_reasons"}
+    after = otherwise.network.state_dict()
+    assert all(torch.equal(network[key], after[key]) for key in network), "only the rules are fitted"
+
+
+def test_another_calibrator_is_fitted_too() -> None:
+    data, facts = tiny.dataset(), tiny_job.facts()
+    platt, none = tiny_job.classifier(), replace(tiny_job.classifier(), calibrator=NoCalibration(n_labels=3))
+    found = [measure_otherwise(c, data, SETTINGS, facts=facts, seed=0)["test"].metrics for c in (platt, none)]
+    assert found[0]["loss"] == found[1]["loss"]
+    assert found[0]["brier"] != found[1]["brier"]
+    assert found[1]["brier"] == found[1]["brier_uncalibrated"]
+
+
+def test_the_seed_says_which_rows_another_rule_is_fitted_on() -> None:
+    settings, thresholds = tiny.settings(separate_fit=True), []
+    for seed in (0, 0, 1):
+        made = tiny_job.classifier()
+        measure_otherwise(made, tiny.dataset(), settings, facts=tiny_job.facts(), seed=seed)
+        thresholds.append(made.decision.thresholds())
+    assert torch.equal(thresholds[0], thresholds[1])
+    assert not torch.equal(thresholds[0], thresholds[2])
+
+
+def test_another_rule_is_refused_other_data() -> None:
+    renamed = replace(tiny.dataset(), label_names=("other", *tiny.NAMES[1:]))
+    with pytest.raises(UserError, match="other labels"):
+        measure_otherwise(tiny_job.classifier(), renamed, SETTINGS, facts=tiny_job.facts(), seed=0)
