@@ -21,8 +21,8 @@ from sklearn.metrics import (
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC
 
-from mlc.experiment.instantiate import make
 from mlc.data.dataset import DatasetSource
+from mlc.experiment.instantiate import make
 from mlc.experiment.shipped import load_shipped
 
 Array = NDArray[np.float64]

@@ -66,10 +66,9 @@ def test_resume(doors: Doors, tiny: Path, no_figures: None, monkeypatch: pytest.
         (["~auxiliary.weight"], ["auxiliary.weight is missing"]),
         (["auxiliary.head.prior_bias=3"], ["auxiliary.head.prior_bias=3"]),
         (["+auxiliary.head.width=3"], ["auxiliary.head.width"]),
-        (
-            ["auxiliary.loss={_target_: mlc.losses.zlpr.ZLPR}", "+auxiliary.loss.nothing=1"],
-            ["auxiliary.loss"],
-        ),
+        (["auxiliary.loss._target_=mlc.losses.zlpr.ZLPR"], ["is no option of ZLPR"]),
+        (["auxiliary.feature=tokens"], ["tokens", "backbone=cnn"]),
+        (["auxiliary.weight=heavy"], ["auxiliary.weight=heavy"]),
         (
             [
                 "~auxiliary.loss",

@@ -36,6 +36,7 @@ def assert_sentence(outcome: Outcome, *parts: str) -> None:
         ),
         (["head=softmax", "calibration=temperature"], ["calibration=temperature", "calibration=platt"]),
         (["decision=top_k", "decision.k=11"], ["k=11"]),
+        (["decision=greedy"], ["decision=greedy", "head=classifier_chain"]),
         (["decision=top_k", "decision.k=0"], ["decision.k=0"]),
         (["dataset.valid_fraction=2"], ["dataset.valid_fraction=2", "less than 1"]),
         (["dataset.n_train=0"], ["dataset.n_train=0"]),
@@ -64,6 +65,11 @@ def assert_sentence(outcome: Outcome, *parts: str) -> None:
 )
 def test_options(doors: Doors, words: list[str], parts: list[str]) -> None:
     assert_sentence(doors.train(*digits("run"), *words), *parts)
+    assert not Path("run").exists()
+
+
+def test_a_head_that_needs_positions_on_a_table(doors: Doors, tiny: Path) -> None:
+    assert_sentence(doors.train(*mulan("run", "head=label_attention")), "tokens", "backbone=cnn")
     assert not Path("run").exists()
 
 

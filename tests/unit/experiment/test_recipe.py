@@ -1,4 +1,5 @@
 import random
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,7 @@ def test_values_are_checked_before_any_data_is_read(
         read_recipe(with_option(group, key, value, **chosen))
 
 
+@cache
 def fitting(head: str, world: str = "several") -> list[str]:
     return [loss for loss in names("loss") if fits(head, loss, world)]
 
