@@ -128,10 +128,12 @@ def run_network(network: Network, split: Split, *, batch_size: int, bf16: bool) 
     was_training = network.training
     network.eval()
     rows_N = torch.arange(len(split), device=split.y_NL.device)
-    for rows_B in rows_N.split(batch_size):
-        batch = split.select(rows_B)
-        yield Chunk(forward(network, batch.inputs, bf16=bf16), batch.y_BL, batch.weight_B)
-    network.train(was_training)
+    try:
+        for rows_B in rows_N.split(batch_size):
+            batch = split.select(rows_B)
+            yield Chunk(forward(network, batch.inputs, bf16=bf16), batch.y_BL, batch.weight_B)
+    finally:  # also where not all batches are asked for
+        network.train(was_training)
 
 
 def forward(network: Network, inputs: Mapping[str, Tensor], *, bf16: bool) -> LabelOutput:
