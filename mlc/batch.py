@@ -69,7 +69,7 @@ class LabelStatistics:
         return len(self.positives_L)
 
     @property
-    def frequency_L(self) -> Tensor:
+    def frequency_L(self) -> Tensor:  # noqa: N802 - the shape suffix
         """Share of the rows in which each label is true, among those in which it is known (0 if none)."""
         return self.positives_L / self.known_L.clamp(min=torch.finfo(torch.float64).tiny)
 

@@ -73,7 +73,7 @@ class ArffFile:
         """
         with open(self._path, "rb") as file:
             lines = NumberedLines(file, self._path)
-            rows = self._coded_rows(lines, _parse(lines, iter(lines), self._layout)["data"])
+            rows = self._coded_rows(lines, _parse(lines, _without_cut_rows(lines), self._layout)["data"])
             while chunk := list(islice(rows, chunk_rows)):
                 codes, numbers = zip(*chunk, strict=True)
                 yield np.stack(codes), list(numbers)
@@ -110,6 +110,16 @@ def _parse(lines: NumberedLines, text: Iterator[str], layout: int) -> dict[str, 
             complaint = lines.error("there is no @data line; the file was probably cut short.")
         raise complaint from error
     return parsed
+
+
+def _without_cut_rows(lines: NumberedLines) -> Iterator[str]:
+    """The lines; liac-arff reads the nothing after a last comma as a missing value."""
+    for line in lines:
+        if line.rstrip().endswith(",") and not line.lstrip().startswith(("%", "@")):
+            raise lines.error(
+                "the row ends in a comma (was the file cut short?); a missing value is written ?."
+            )
+        yield line
 
 
 def _checked_header(lines: NumberedLines) -> Iterator[str]:

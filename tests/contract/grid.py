@@ -15,7 +15,6 @@ from torch import Tensor
 from mlc.backbones.base import Backbone
 from mlc.backbones.mlp import MLP
 from mlc.batch import LabelStatistics
-from mlc.heads.base import Head
 from mlc.losses.base import Loss, PairingError
 from mlc.model import Network
 from mlc.outputs.base import LabelOutput
@@ -130,7 +129,8 @@ def default_loss(head: str) -> str:
         value
         for entry in read("head", head)["defaults"]
         if isinstance(entry, dict)
-        for value in entry.values()
+        for key, value in entry.items()
+        if key.startswith("/loss")
     ]
     assert len(brought) == 1, f"{head} brings {brought}"
     return str(brought[0])

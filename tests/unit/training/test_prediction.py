@@ -10,9 +10,12 @@ from torch import Tensor
 
 from mlc.batch import LabelStatistics
 from mlc.calibration.none import NoCalibration
+from mlc.decisions.fixed import FixedThreshold
 from mlc.decisions.top_k import TopK
 from mlc.heads.factorised import FactorisedHead
+from mlc.heads.levels import LevelsHead
 from mlc.losses.factorised import FactorisedLoss
+from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
 from mlc.model import Classifier, Network
 from mlc.training.prediction import predict_file
 from tests.unit.training import tiny
@@ -183,3 +186,41 @@ def test_prediction_needs_no_gradients(classifier: Classifier, tmp_path: Path) -
     predict_file(classifier, chunks(), tmp_path / "out.csv", label_names=tiny.NAMES)
     assert not any(enabled)
     assert torch.is_grad_enabled()
+
+
+def test_csv_says_where_values_are_scores(without_marginals: Classifier, tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    predict_file(without_marginals, chunks(), target, label_names=tiny.NAMES)
+    with target.open(encoding="utf-8", newline="") as file:
+        header = next(csv.reader(file))
+    assert header == ["row", "decided", *(f"score of {name}" for name in tiny.NAMES)]
+
+
+@pytest.fixture
+def of_levels() -> Classifier:
+    torch.manual_seed(3)
+    labels = LabelStatistics.from_targets(torch.tensor([[0.0, 1, 2], [3, 0, 0]]))
+    return Classifier(
+        network=Network(
+            backbone=tiny.network().backbone,
+            head=LevelsHead(in_features=8, labels=labels, prior_bias=False),
+        ).eval(),
+        loss=NegativeLogLikelihood(labels=labels),
+        calibrator=NoCalibration(n_labels=tiny.LABELS),
+        decision=FixedThreshold(n_labels=tiny.LABELS, threshold=0.5),
+    )
+
+
+def test_levels_are_written_beside_the_probabilities(of_levels: Classifier, tmp_path: Path) -> None:
+    with torch.no_grad():
+        levels_NL = of_levels.network(tiny.split(ROWS, 3).inputs).logits_BLK.argmax(2)
+    assert len(levels_NL.unique()) > 1
+    for ending in ("csv", "jsonl"):
+        predict_file(of_levels, chunks(), tmp_path / f"out.{ending}", label_names=tiny.NAMES)
+    with (tmp_path / "out.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["row", "decided", *tiny.NAMES, *(f"level of {name}" for name in tiny.NAMES)]
+    assert [[int(cell) for cell in row[-tiny.LABELS :]] for row in rows] == levels_NL.tolist()
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [list(line["levels"].values()) for line in lines] == levels_NL.tolist()
+    assert lines[0].keys() == {"row", "decided", "probabilities", "levels"}
