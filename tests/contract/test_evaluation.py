@@ -53,8 +53,10 @@ def test_the_output_of_a_row_is_its_own(pair: Pair) -> None:
     network, loss = randomise(pair.make_network()), pair.make_loss()
     together = loss.link(evaluated(network, inputs()))
     alone = [loss.link(evaluated(network, row_D[None])) for row_D in inputs()]
-    torch.testing.assert_close(torch.cat([o.scores() for o in alone]), together.scores())
-    torch.testing.assert_close(torch.cat([o.score_logits() for o in alone]), together.score_logits())
+    # Matrix products of one row and of many round otherwise; logits here are in the hundreds.
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(torch.cat([o.scores() for o in alone]), together.scores(), **close)
+    torch.testing.assert_close(torch.cat([o.score_logits() for o in alone]), together.score_logits(), **close)
 
 
 @PAIRS
