@@ -67,6 +67,8 @@ RECIPES = {
     "tmc2007": [_TMC2007, f"{_TMC2007} head=label_sets"],
     "delicious": [_DELICIOUS],
 }
+# Left out: with 983 labels the rules of one network had not ended after eight minutes.
+SLOW_RULES = {"delicious": ("expected_f1", "threshold_by_frequency")}
 CALIBRATIONS = {"tmc2007": ("none", "vector"), "delicious": ("none",)}  # of many rows or labels; else:
 DEFAULT_CALIBRATIONS = ("none", "vector", "platt")
 # The best of the rows that scripts/anchors.py prints, metric by metric.
@@ -92,7 +94,7 @@ def train(folder: Path, dataset: str, recipe: str, seed: int) -> Path:
     return run
 
 
-def measure(run: Path, calibrations: Sequence[str]) -> dict[str, Scores]:
+def measure(run: Path, calibrations: Sequence[str], rules: Sequence[str]) -> dict[str, Scores]:
     """The metrics of a run under every calibrator and rule that fit it; kept in the run folder."""
     kept = run / "rules.json"
     if kept.exists():
@@ -105,7 +107,7 @@ def measure(run: Path, calibrations: Sequence[str]) -> dict[str, Scores]:
         for rows in (data.valid, data.test)
     )
     found = {}
-    for calibration, rule in itertools.product(calibrations, RULES):
+    for calibration, rule in itertools.product(calibrations, rules):
         try:
             otherwise = {"calibration": calibration, "decision": rule}
             classifier = read_trained_run(run, otherwise=otherwise).classifier
@@ -148,10 +150,11 @@ def table(folder: Path, dataset: str) -> list[str]:
     """Rows of the Markdown table: one for each metric."""
     runs: dict[tuple[str, str], list[Scores]] = defaultdict(list)
     calibrations = CALIBRATIONS.get(dataset, DEFAULT_CALIBRATIONS)
+    rules = [rule for rule in RULES if rule not in SLOW_RULES.get(dataset, ())]
     for recipe in RECIPES[dataset]:
         for seed in SEEDS:
             run = train(folder, dataset, recipe, seed)
-            for rule, scores in measure(run, calibrations).items():
+            for rule, scores in measure(run, calibrations, rules).items():
                 runs[recipe, rule].append(scores)
     lines = []
     for metric, anchor in zip(METRICS, ANCHORS[dataset], strict=True):
