@@ -94,6 +94,8 @@ class LabelStatistics:
             weight_N: weights of the rows; None where all are 1.
             with_sets: collect the different label sets, which costs a sort of all rows.
         """
+        if weight_N is not None:  # a row of weight 0 is no row
+            y_NL, weight_N = y_NL[weight_N > 0], weight_N[weight_N > 0]
         level_NL, known_NL = split_unknown(y_NL)
         true_NL = level_NL > 0
         w_N = torch.ones(len(y_NL)) if weight_N is None else weight_N
@@ -108,11 +110,12 @@ class LabelStatistics:
             single_label=bool(whole_N.all() and (n_N == 1).all()),
             count_histogram_K=torch.bincount(n_N, weights=w_N[whole_N], minlength=most + 1),
             levels=max(2, int(level_NL.max()) + 1) if level_NL.numel() else 2,
-            sets_ML=_distinct_sets(true_NL[whole_N]) if with_sets else None,
+            sets_ML=_distinct_sets(true_NL[whole_N], w_N[whole_N]) if with_sets else None,
         )
 
 
-def _distinct_sets(true_NL: Tensor) -> Tensor:
-    sets_ML, rows_M = torch.unique(true_NL, dim=0, return_counts=True)
-    by_rows_ML: Tensor = sets_ML[rows_M.argsort(descending=True, stable=True)]
-    return by_rows_ML
+def _distinct_sets(true_NL: Tensor, weight_N: Tensor) -> Tensor:
+    sets_ML, set_N = torch.unique(true_NL, dim=0, return_inverse=True)
+    weight_M = torch.bincount(set_N, weights=weight_N, minlength=len(sets_ML))
+    by_weight_ML: Tensor = sets_ML[weight_M.argsort(descending=True, stable=True)]
+    return by_weight_ML

@@ -2,13 +2,16 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
+
+import yaml
 
 from mlc.experiment.assemble import TrainedRun, read_trained_run
 from mlc.experiment.command_line import existing_folder, exit_code, read_words
 from mlc.training.measure_again import measure_again, measure_otherwise
 from mlc.training.report import label_table, summary_table
 
-USAGE = "python -m mlc.evaluate run=<run folder> [decision=<name>] [calibration=<name>]"
+USAGE = "python -m mlc.evaluate run=<run folder> [decision=<name>] [decision.<key>=...] [calibration=<name>]"
 _OTHERWISE = ("decision", "calibration")
 
 
@@ -20,17 +23,32 @@ def main() -> None:
 def evaluate(words: Sequence[str]) -> None:
     """Measure the run's classifier on its validation and test split, and compare with what it stored.
 
-    With `decision=` or `calibration=` these are fitted anew on the run's validation rows instead, and nothing
-    is stored: the network is the costly part, and any rule can be tried on it.
+    With `decision=` or `calibration=`, or one of their options, these are fitted anew on the run's validation
+    rows instead, and nothing is stored: the network is the costly part, and any rule can be tried on it.
     """
-    values = read_words(words, usage=USAGE, known=["run", *_OTHERWISE], required=["run"])
+    options, rest = _take_options(words)
+    values = read_words(rest, usage=USAGE, known=["run", *_OTHERWISE], required=["run"])
     folder = existing_folder(values.pop("run"), key="run")
-    if values:
-        print(_measure_otherwise(read_trained_run(folder, otherwise=values)))
+    if values or options:
+        print(_measure_otherwise(read_trained_run(folder, otherwise=values, options=options)))
         return
     trained = read_trained_run(folder)
     recipe = trained.recipe
     print(measure_again(trained.classifier, recipe.data(), recipe.settings, folder, facts=trained.facts))
+
+
+def _take_options(words: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The words `decision.<option>=<value>` and `calibration.<option>=<value>` by group, and the others."""
+    options: dict[str, dict[str, Any]] = {}
+    rest = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        group, dot, option = key.partition(".")
+        if group in _OTHERWISE and dot and equals:
+            options.setdefault(group, {})[option] = yaml.safe_load(value)
+        else:
+            rest.append(word)
+    return options, rest
 
 
 def _measure_otherwise(trained: TrainedRun) -> str:

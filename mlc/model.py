@@ -16,7 +16,7 @@ from mlc.outputs.base import LabelOutput
 
 
 class Auxiliary(nn.Module):
-    """A second head with its own loss, which helps a layer to learn and is left out once trained (S8).
+    """A second head with its own loss, which helps a layer to learn and is not used once trained (S8).
 
     Args:
         feature: the backbone's feature that it reads.

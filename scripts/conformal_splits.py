@@ -27,6 +27,7 @@ def main() -> None:
     trained = read_trained_run(arguments.run)
     recipe, classifier = trained.recipe, trained.classifier
     predictions = predict_split(classifier.network, recipe.data().test, recipe.settings, "cpu")
+    assert predictions.kept, "raise trainer.memory_limit_mb"
     raw, y_NL, _ = next(predictions.chunks())
     output = classifier.calibrator(classifier.loss.link(raw))
     for rows in arguments.rows:

@@ -9,6 +9,7 @@ scored on the last fifth, five times. Scored on the rows they were fitted on, fl
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import math
@@ -87,25 +88,31 @@ Scores = dict[str, dict[str, float]]  # by split, by metric
 
 def train(folder: Path, dataset: str, recipe: str, seed: int) -> Path:
     """The folder of a finished run, trained if it is not there yet."""
-    run = folder / f"{dataset}_{RECIPES[dataset].index(recipe)}_seed{seed}"
+    run = folder / f"{dataset}_{_short(recipe)}_seed{seed}"
     if not (run / "results.json").exists():
         words = [f"dataset={dataset}", *recipe.split(), f"seed={seed}", f"hydra.run.dir={run}"]
         subprocess.run([sys.executable, "-m", "mlc.train", *words], check=True, stdout=subprocess.DEVNULL)
     return run
 
 
+def _short(choice: str) -> str:
+    """A name for a choice: what was measured under another one is never taken for it."""
+    return hashlib.sha256(choice.encode()).hexdigest()[:8]
+
+
 def measure(run: Path, calibrations: Sequence[str], rules: Sequence[str]) -> dict[str, Scores]:
     """The metrics of a run under every calibrator and rule that fit it; kept in the run folder."""
-    kept = run / "rules.json"
+    kept = run / f"rules_{_short(f'{calibrations} {rules} {FOLDS}')}.json"
     if kept.exists():
         stored: dict[str, Scores] = json.loads(kept.read_text())
         return stored
     trained = read_trained_run(run)
     data, settings = trained.recipe.data(), trained.recipe.settings
-    valid, test = (
-        next(predict_split(trained.classifier.network, rows, settings, "cpu").chunks())
-        for rows in (data.valid, data.test)
-    )
+    predictions = [
+        predict_split(trained.classifier.network, rows, settings, "cpu") for rows in (data.valid, data.test)
+    ]
+    assert all(split.kept for split in predictions), "raise trainer.memory_limit_mb"
+    valid, test = (next(split.chunks()) for split in predictions)
     found = {}
     for calibration, rule in itertools.product(calibrations, rules):
         try:

@@ -37,9 +37,16 @@ class Split:
         """The examples at `rows` (int64 indices on the same device) as a split, with weights of mean 1."""
         batch = self.select(rows)
         weight_N = batch.weight_B
-        if weight_N is not None:
+        if weight_N is not None and weight_N.any():
             weight_N = weight_N / weight_N.mean()
         return Split(inputs=batch.inputs, y_NL=batch.y_BL, weight_N=weight_N)
+
+    def counting_rows(self) -> Tensor:
+        """Indices of the rows that have a known label and a weight above 0: those that teach anything."""
+        counts_N = ~self.y_NL.isnan().all(1)
+        if self.weight_N is not None:
+            counts_N &= self.weight_N > 0
+        return counts_N.nonzero().squeeze(1)
 
     def to(self, device: str) -> "Split":
         """The same split on another device."""

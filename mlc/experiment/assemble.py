@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mlc.batch import LabelStatistics
+from mlc.data.dataset import Dataset
 from mlc.errors import UserError
 from mlc.experiment.instantiate import did_you_mean
 from mlc.experiment.recipe import Recipe, read_recipe
@@ -29,12 +32,6 @@ def make_job(recipe: Recipe, folder: Path) -> Job:
     facts = Facts(dataset.input_shape, dataset.label_names, labels, dataset.preparation)
     classifier = recipe.classifier(input_shape=facts.input_shape, labels=labels)
     _check_batch_size(recipe, classifier, len(dataset.train))
-    notes = list(dataset.notes)
-    empty_rows = int((dataset.train.y_NL == 0).all(1).sum())
-    if classifier.loss.ignores_empty_rows and empty_rows:
-        notes.append(f"{empty_rows} training rows have no label and carry no gradient under this loss.")
-    if classifier.loss.warning is not None:
-        notes.append(classifier.loss.warning)
     return Job(
         folder=folder,
         config=recipe.config,
@@ -45,8 +42,30 @@ def make_job(recipe: Recipe, folder: Path) -> Job:
         schedule=recipe.schedule,
         settings=recipe.settings,
         seed=recipe.seed,
-        notes=tuple(notes),
+        notes=(*dataset.notes, *_notes(recipe, classifier, dataset, labels)),
     )
+
+
+def _notes(recipe: Recipe, classifier: Classifier, dataset: Dataset, labels: LabelStatistics) -> list[str]:
+    """What the choices mean on these data, as far as a user may not expect it."""
+    notes = []
+    empty_rows = int((dataset.train.y_NL == 0).all(1).sum())
+    if classifier.loss.ignores_empty_rows and empty_rows:
+        notes.append(f"{empty_rows} training rows have no label and carry no gradient under this loss.")
+    never = [name for name, known in zip(dataset.label_names, labels.known_L, strict=True) if known == 0]
+    if never:
+        notes.append(
+            f"{len(never)} of {labels.n_labels} labels are known in no training row, so their probabilities "
+            f"mean nothing: {', '.join(never[:5])}{', ...' if len(never) > 5 else ''}."
+        )
+    if labels.levels == 2 and recipe.reads_levels(labels):
+        notes.append(
+            "Targets are 0 or 1, so each label has two levels, as with head=sigmoid; dataset=digits "
+            "dataset.targets=levels has more."
+        )
+    if classifier.loss.warning is not None:
+        notes.append(classifier.loss.warning)
+    return notes
 
 
 def _check_batch_size(recipe: Recipe, classifier: Classifier, rows: int) -> None:
@@ -91,13 +110,19 @@ class TrainedRun:
     facts: Facts
 
 
-def read_trained_run(folder: Path, *, otherwise: Mapping[str, str] | None = None) -> TrainedRun:
+def read_trained_run(
+    folder: Path,
+    *,
+    otherwise: Mapping[str, str] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> TrainedRun:
     """The classifier that a finished run has left.
 
     Args:
         folder: of the run.
         otherwise: other choices of decision or calibration, by the names of their configs; these two then
             come unfitted.
+        options: changed options of decision or calibration, which then come unfitted, too.
 
     Raises:
         UserError: no run, not finished, damaged, or another choice that does not fit.
@@ -107,6 +132,8 @@ def read_trained_run(folder: Path, *, otherwise: Mapping[str, str] | None = None
         if name not in shipped(group):
             raise UserError(f"{group}={name} does not exist{did_you_mean(name, shipped(group))}")
         config[group] = load_shipped(group, name)
+    for group, changes in (options or {}).items():
+        config[group] |= changes
     recipe = read_recipe(config)
     path = RunFiles(folder).classifier
     if not path.is_file():
@@ -119,7 +146,7 @@ def read_trained_run(folder: Path, *, otherwise: Mapping[str, str] | None = None
     recipe.check_fit(facts.labels)
     classifier = recipe.classifier(input_shape=facts.input_shape, labels=facts.labels)
     for name, part in classifier.parts().items():
-        if otherwise and name in ("calibrator", "decision"):
+        if (otherwise or options) and name in ("calibrator", "decision"):
             continue
         try:
             part.load_state_dict(parts[name])

@@ -110,9 +110,13 @@ def _sentence(error: Exception) -> str:
 def _hint(key: str) -> str:
     """The nearest key there is, for one that is not."""
     group, dot, option = key.partition(".")
-    if not dot:
-        return did_you_mean(key, [*group_names(), "seed"])
-    options = {name for config in shipped(group) for name in load_shipped(group, config)}
+    if not dot or group not in group_names():
+        return did_you_mean(group, [*group_names(), "seed"])
+    configs = {name: load_shipped(group, name) for name in shipped(group)}
+    having = [name for name, config in configs.items() if option in config]
+    if having:
+        return f": {option} is an option of {group}={' or '.join(having)}"
+    options = {name for config in configs.values() for name in config}
     return did_you_mean(option, sorted(options - {"_target_", "_partial_", "auto"}))
 
 

@@ -103,18 +103,28 @@ class Recipe:
     def data(self) -> Dataset:
         """The data, with levels as targets only where the loss reads levels, and else 0 or 1.
 
+        Training rows that teach nothing (no known label, or weight 0) are left out, so that they are no part
+        of a batch either.
+
         Raises:
             UserError: the data cannot be read.
         """
         dataset = self.source.load(seed=self.seed)
+        counting_N = dataset.train.counting_rows()
+        if len(counting_N) < len(dataset.train):
+            dataset = replace(dataset, train=dataset.train.rows(counting_N))
         if not (dataset.train.y_NL > 1).any():
             return dataset
         labels = self.statistics(dataset)
-        loss: Loss = self.makers["loss"](labels=labels)
-        if loss.reads_levels(head_output(self.makers["head"], labels)):
+        if self.reads_levels(labels):
             return dataset
         note = f"Targets have {labels.levels} levels; this loss reads them as there (above 0) or not."
         return replace(dataset.with_targets(presence), notes=(*dataset.notes, note))
+
+    def reads_levels(self, labels: LabelStatistics) -> bool:
+        """Whether the loss is about levels, and not only about which labels are there."""
+        loss: Loss = self.makers["loss"](labels=labels)
+        return loss.reads_levels(head_output(self.makers["head"], labels))
 
     def statistics(self, dataset: Dataset) -> LabelStatistics:
         """What head and loss may know about the training targets."""

@@ -49,4 +49,5 @@ class FactorisedHead(Head):
 
     def forward(self, features_BD: Tensor) -> FactorisedCount:
         """Shares and count of every example."""
-        return FactorisedCount(self.shares(features_BD), self.read_count(self.count(features_BD)))
+        # In float32 also under autocast: bfloat16 cannot tell counts above 256 apart.
+        return FactorisedCount(self.shares(features_BD), self.read_count(self.count(features_BD).float()))

@@ -183,7 +183,7 @@ def fit_on_validation(
         + ("which had no part in picking the checkpoint" if separate else _ALSO_PICKED)
         + _fallbacks("calibrator", classifier.calibrator)
         + _fallbacks("decision", classifier.decision),
-        score_is_probability=_why_no_marginals(linked) is None,
+        score_is_probability=_marginals(linked)[0] is not None,
     )
 
 
@@ -213,10 +213,12 @@ def evaluate(
     why_no_nll = ""
     for raw, target_BL, weight_B in predictions.chunks():
         row_weight_B = _row_weights(target_BL, weight_B)
-        loss.add(classifier.loss(raw, target_BL, weight_B), row_weight_B)
+        loss_B = classifier.loss(raw, target_BL, weight_B)
+        # Copies of a batch's one loss are not weighted yet.
+        loss.add(loss_B * row_weight_B if classifier.loss.couples_batch else loss_B, row_weight_B)
         linked = classifier.loss.link(raw)
         calibrated = classifier.calibrator(linked)
-        reason = _why_no_marginals(calibrated)
+        marginals_BL, reason = _marginals(calibrated)
         levels = linked if isinstance(linked, LabelLevels) else None
         if suite is None:
             suite = EvaluationSuite(
@@ -231,7 +233,7 @@ def evaluate(
         suite.update(
             decisions_BL=classifier.decision(calibrated),
             scores_BL=calibrated.score_logits(),
-            probabilities_BL=calibrated.marginals() if reason is None else None,
+            probabilities_BL=marginals_BL,
             uncalibrated_BL=linked.scores(),
             y_BL=presence(target_BL),
             weight_B=weight_B,
@@ -274,9 +276,9 @@ class _Mean:
         return self.sum / self._weight
 
 
-def _why_no_marginals(output: LabelOutput) -> str | None:
+def _marginals(output: LabelOutput) -> tuple[Tensor | None, str | None]:
+    """The marginals, or None and why there are none."""
     try:
-        output.marginals()
+        return output.marginals(), None
     except NotDefinedError as error:
-        return str(error)
-    return None
+        return None, str(error)

@@ -29,6 +29,7 @@ _SUMMARY = {
     "classwise_ece_uncalibrated": "class-wise ECE before calibration",
     "classwise_ece": "class-wise ECE after calibration",
 }
+_LEVELS = {"level_accuracy": "level accuracy", "level_exact": "all levels right", "level_mae": "level MAE"}
 # Columns of the printed table: key in the per-label table, heading, format.
 _COLUMNS = (
     ("support", "support", ".0f"),
@@ -82,7 +83,8 @@ def summary_table(evaluations: "Mapping[str, Evaluation]") -> str:
     """The metrics to look at first, a column for each split, and the reason for each one that is missing."""
     rows = [["", *evaluations]]
     reasons: dict[str, None] = {}
-    for name, title in _SUMMARY.items():
+    has_levels = any("level_accuracy" in evaluation.metrics for evaluation in evaluations.values())
+    for name, title in (_SUMMARY | (_LEVELS if has_levels else {})).items():
         values = {split: evaluation.metrics.get(name) for split, evaluation in evaluations.items()}
         rows.append([title, *(_number(value, ".4f") for value in values.values())])
         for split, value in values.items():

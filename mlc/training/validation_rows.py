@@ -18,11 +18,12 @@ def rows_to_fit_on(valid: Split, settings: TrainerSettings, *, seed: int) -> Spl
 
 
 def _half(valid: Split, *, seed: int, held_out: bool) -> Split:
-    halves = stratified_split(presence(valid.y_NL), fraction=0.5, seed=seed)
+    counting = valid.rows(valid.counting_rows())
+    halves = stratified_split(presence(counting.y_NL), fraction=0.5, seed=seed)
     # Of two or three rows, stratification can put all on one side.
     if min(map(len, halves)) == 0:
         raise UserError(
-            f"trainer.separate_fit=true halves the validation rows, and {len(valid)} are too few for that: "
-            f"raise dataset.valid_fraction"
+            f"trainer.separate_fit=true halves the validation rows, and {len(counting)} are too few for "
+            f"that: raise dataset.valid_fraction"
         )
-    return valid.rows(halves[1] if held_out else halves[0])
+    return counting.rows(halves[1] if held_out else halves[0])

@@ -97,7 +97,7 @@ def test_weights_by_hand() -> None:
     assert labels.known_L.tolist() == [3, 5, 4]
     assert labels.positives_L.dtype == labels.known_L.dtype == torch.float64
     assert labels.count_histogram_K.tolist() == [0, 2, 0]
-    assert labels.rows == 6, "rows are rows, whatever they weigh"
+    assert labels.rows == 5, "a row of weight 0 is no row, and the others are, whatever they weigh"
 
 
 @pytest.mark.parametrize("y", [SEVERAL, MIXED], ids=["known", "unknown"])
@@ -159,3 +159,22 @@ def test_sets_are_different_and_the_most_frequent_first() -> None:
     # [1, 0] and [2, 0] are one set, with five rows.
     assert labels.sets_ML.tolist() == [[True, False], [True, True], [False, False]]
     assert LabelStatistics.from_targets(torch.tensor(rows)).sets_ML is None
+
+
+def test_a_row_of_weight_0_is_as_if_it_were_not_there() -> None:
+    y_NL = torch.tensor([[1.0, 0, 0], [0, 1, 0], [1, 1, 1]])
+    weighted = LabelStatistics.from_targets(y_NL, torch.tensor([1.5, 1.5, 0]), with_sets=True)
+    without = LabelStatistics.from_targets(y_NL[:2], torch.tensor([1.5, 1.5]), with_sets=True)
+    assert weighted.max_count == without.max_count == 1
+    assert weighted.single_label
+    assert weighted.rows == 2
+    assert weighted.sets_ML is not None
+    assert without.sets_ML is not None
+    assert torch.equal(weighted.sets_ML, without.sets_ML)
+
+
+def test_sets_come_by_falling_weight() -> None:
+    y_NL = torch.tensor([[1.0, 0], [1, 0], [0, 1]])
+    labels = LabelStatistics.from_targets(y_NL, torch.tensor([1.0, 1, 5]), with_sets=True)
+    assert labels.sets_ML is not None
+    assert labels.sets_ML.tolist() == [[False, True], [True, False]]

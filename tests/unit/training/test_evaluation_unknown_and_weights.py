@@ -22,6 +22,7 @@ from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
 from mlc.model import Classifier, Network
 from mlc.outputs.base import LabelOutput
 from mlc.training.evaluation import Evaluation, Predictions, evaluate, fit_on_validation, predict_split
+from tests.contract.grid import build
 from tests.unit.training import tiny
 
 NAN = float("nan")
@@ -331,3 +332,18 @@ def test_levels_are_measured_as_levels_and_as_presence(streaming: bool) -> None:
 
 def test_without_levels_there_are_no_level_metrics(fitted: Classifier) -> None:
     assert not [name for name in measure(fitted, holed()).metrics if name.startswith("level_")]
+
+
+@pytest.mark.parametrize("name", ["soft_f1", "two_way"])
+def test_a_loss_of_a_whole_batch_is_weighted_as_repeated_rows_are(name: str) -> None:
+    no_calibration = NoCalibration(n_labels=tiny.LABELS)
+    classifier = replace(tiny.classifier(), loss=build("loss", name), calibrator=no_calibration)
+    split = tiny.split(20, 3)
+    weight_N = torch.tensor([2.0, 1.0, 0.0, 1.0]).repeat(5)
+    weighted = replace(split, weight_N=weight_N)
+    repeated = split.rows(torch.arange(20).repeat_interleave(weight_N.long()))
+    values = []
+    for rows in (weighted, repeated):
+        whole = predict_split(classifier.network, rows, tiny.settings(), "cpu")
+        values.append(evaluate(classifier, whole).defined["loss"])
+    assert values[0] == pytest.approx(values[1], rel=1e-5)

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,7 @@ def test_the_halves_are_a_function_of_the_seed() -> None:
 @pytest.mark.parametrize("y", [[[1.0]], [[0.0]], [[math.nan]], [[1.0], [0.0]]])
 def test_rows_that_cannot_be_halved(y: list[list[float]]) -> None:
     split = numbered(len(y), torch.tensor(y))
+    counting = 0 if math.isnan(y[0][0]) else len(y)
     refused = 0
     for seed in range(20):
         sizes = [len(part) for part in stratified_split(split.y_NL, fraction=0.5, seed=seed)]
@@ -98,7 +100,9 @@ def test_rows_that_cannot_be_halved(y: list[list[float]]) -> None:
             continue
         refused += 1
         for rows in (rows_that_pick, rows_to_fit_on):
-            with pytest.raises(UserError, match=rf"separate_fit=true.*{len(y)} are too few.*valid_fraction"):
+            with pytest.raises(
+                UserError, match=rf"separate_fit=true.*{counting} are too few.*valid_fraction"
+            ):
                 rows(split, SEPARATE, seed=seed)
             assert len(rows(split, TOGETHER, seed=seed)) == len(y)
     assert refused > 0
@@ -184,3 +188,17 @@ def test_the_results_say_which_rows_were_fitted_on(
     assert said.startswith(sentence.format(fit=fit))
     assert ("optimistic" in said) is not separate
     assert said in RunFiles(tmp_path).log.read_text(encoding="utf-8")
+
+
+def test_rows_that_do_not_count_are_in_neither_half() -> None:
+    split = numbered(40)
+    weight_N = (torch.arange(40) % 4 > 0).float()
+    y_NL = split.y_NL.clone()
+    y_NL[1] = torch.nan
+    found = replace(split, y_NL=y_NL, weight_N=weight_N / weight_N.mean())
+    for seed in range(10):
+        kept = [row for half in halves(found, seed) for row in row_numbers(half)]
+        assert sorted(kept) == [row for row in range(40) if row % 4 and row != 1]
+        for half in halves(found, seed):
+            assert half.weight_N is not None
+            assert half.weight_N.mean().item() == pytest.approx(1)
