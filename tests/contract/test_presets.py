@@ -89,9 +89,10 @@ def test_has_its_question_its_command_and_what_was_measured(name: str) -> None:
     package, question, *lines = (CONFIGS / "experiment" / f"{name}.yaml").read_text().splitlines()
     assert package == "# @package _global_"
     assert question.startswith(f"# S{int(name[1:3])}: ")
-    (command,) = (line for line in lines if "python -m mlc.train" in line)
+    command, *_ = (line for line in lines if "python -m mlc.train" in line)  # further ones run a part of it
     assert command.split()[-1 if sweep(name) else -2] == f"experiment={name}"
     assert "-m experiment" in command or sweep(name), "a single preset is run with three seeds by -m"
+    assert any(line.startswith("# Measured 20") for line in lines)
 
 
 @PRESETS
