@@ -26,10 +26,7 @@ def measure_again(
     _check_data(dataset, facts)
     device = choose_device(settings.device)
     classifier.to(device)
-    evaluations = {}
-    for name, split in (("valid", dataset.valid), ("test", dataset.test)):
-        predictions = predict_split(classifier.network, split.to(device), settings, device)
-        evaluations[name] = evaluate(classifier, predictions)
+    evaluations = _evaluate_splits(classifier, dataset, settings, device)
     thresholds_L = classifier.decision.thresholds()
     table = label_table(dataset.label_names, evaluations["test"], thresholds_L=thresholds_L)
     verdict = _compare(RunFiles(folder).results, evaluations)
@@ -61,6 +58,12 @@ def measure_otherwise(
         memory_limit_mb=settings.memory_limit_mb,
         separate=settings.separate_fit,
     )
+    return _evaluate_splits(classifier, dataset, settings, device)
+
+
+def _evaluate_splits(
+    classifier: Classifier, dataset: Dataset, settings: TrainerSettings, device: str
+) -> dict[str, Evaluation]:
     return {
         name: evaluate(classifier, predict_split(classifier.network, split.to(device), settings, device))
         for name, split in (("valid", dataset.valid), ("test", dataset.test))
