@@ -12,6 +12,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from mlc.rows import SparseRows, Targets, dense_chunks
+
+BatchInput = Tensor | SparseRows
 
 
 @dataclass(frozen=True)
@@ -19,14 +24,16 @@ class Batch:
     """A few examples on the training device.
 
     Args:
-        inputs: named input tensors, each with B rows; the main one is called "x".
+        inputs: named inputs, each with B rows; the main one is called "x".
         y_BL: float32 targets, 0 or 1 (or levels 0, 1, 2, ...), NaN where unknown.
         weight_B: float32 weights of the examples, of mean 1 over the split, or None where all are equal.
+        auxiliary_BA: targets of an auxiliary head that has its own, or None.
     """
 
-    inputs: Mapping[str, Tensor]
+    inputs: Mapping[str, BatchInput]
     y_BL: Tensor
     weight_B: Tensor | None = None
+    auxiliary_BA: Tensor | None = None
 
 
 def split_unknown(y: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,37 +92,97 @@ class LabelStatistics:
 
     @classmethod
     def from_targets(
-        cls, y_NL: Tensor, weight_N: Tensor | None = None, *, with_sets: bool = False
+        cls, y_NL: Targets, weight_N: Tensor | None = None, *, with_sets: bool = False
     ) -> "LabelStatistics":
-        """Count the labels of the training targets.
+        """Count the labels of the training targets, a chunk of rows at a time.
 
         Args:
             y_NL: N×L targets: 0, 1 or a higher level; NaN where unknown.
             weight_N: weights of the rows; None where all are 1.
             with_sets: collect the different label sets, which costs a sort of all rows.
         """
-        if weight_N is not None:  # a row of weight 0 is no row
-            y_NL, weight_N = y_NL[weight_N > 0], weight_N[weight_N > 0]
-        level_NL, known_NL = split_unknown(y_NL)
-        true_NL = level_NL > 0
-        w_N = torch.ones(len(y_NL)) if weight_N is None else weight_N
-        w_N = w_N.double().to(y_NL.device)
-        whole_N = known_NL.all(1)
-        n_N = true_NL[whole_N].sum(1)
-        most = int(true_NL.sum(1).max()) if len(y_NL) else 0
+        counts = None
+        for start, y_BL in dense_chunks(y_NL):
+            weight_B = None if weight_N is None else weight_N[start : start + len(y_BL)]
+            chunk = _Counts.of(y_BL, weight_B, with_sets=with_sets)
+            counts = chunk if counts is None else counts.plus(chunk)
+        assert counts is not None, "there is a chunk, if an empty one"
         return cls(
-            positives_L=w_N @ true_NL.double(),
-            known_L=w_N @ known_NL.double(),
-            rows=len(y_NL),
-            single_label=bool(whole_N.all() and (n_N == 1).all()),
-            count_histogram_K=torch.bincount(n_N, weights=w_N[whole_N], minlength=most + 1),
-            levels=max(2, int(level_NL.max()) + 1) if level_NL.numel() else 2,
-            sets_ML=_distinct_sets(true_NL[whole_N], w_N[whole_N]) if with_sets else None,
+            positives_L=counts.positives_L,
+            known_L=counts.known_L,
+            rows=counts.rows,
+            single_label=counts.single_label,
+            count_histogram_K=counts.count_histogram_K,
+            levels=max(2, counts.highest + 1),
+            sets_ML=counts.sets.by_weight() if counts.sets else None,
         )
 
 
-def _distinct_sets(true_NL: Tensor, weight_N: Tensor) -> Tensor:
-    sets_ML, set_N = torch.unique(true_NL, dim=0, return_inverse=True)
-    weight_M = torch.bincount(set_N, weights=weight_N, minlength=len(sets_ML))
-    by_weight_ML: Tensor = sets_ML[weight_M.argsort(descending=True, stable=True)]
-    return by_weight_ML
+@dataclass(frozen=True)
+class _Sets:
+    """Different label sets, M×L booleans, and the weight of the rows that have them."""
+
+    sets_ML: Tensor
+    weight_M: Tensor
+
+    def distinct(self) -> "_Sets":
+        """The same, each set once."""
+        sets_ML, set_of = torch.unique(self.sets_ML, dim=0, return_inverse=True)
+        return _Sets(sets_ML, torch.bincount(set_of, weights=self.weight_M, minlength=len(sets_ML)))
+
+    def by_weight(self) -> Tensor:
+        """The sets by falling weight."""
+        sets_ML: Tensor = self.sets_ML[self.weight_M.argsort(descending=True, stable=True)]
+        return sets_ML
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What a chunk of rows adds to the statistics."""
+
+    positives_L: Tensor
+    known_L: Tensor
+    rows: int
+    single_label: bool
+    count_histogram_K: Tensor
+    highest: int
+    sets: _Sets | None
+
+    @classmethod
+    def of(cls, y_BL: Tensor, weight_B: Tensor | None, *, with_sets: bool) -> "_Counts":
+        if weight_B is not None:  # a row of weight 0 is no row
+            y_BL, weight_B = y_BL[weight_B > 0], weight_B[weight_B > 0]
+        level_BL, known_BL = split_unknown(y_BL)
+        true_BL = level_BL > 0
+        w_B = torch.ones(len(y_BL)) if weight_B is None else weight_B
+        w_B = w_B.double().to(y_BL.device)
+        whole_B = known_BL.all(1)
+        n_B = true_BL[whole_B].sum(1)
+        most = int(true_BL.sum(1).max()) if len(y_BL) else 0
+        return cls(
+            positives_L=w_B @ true_BL.double(),
+            known_L=w_B @ known_BL.double(),
+            rows=len(y_BL),
+            single_label=bool(whole_B.all() and (n_B == 1).all()),
+            count_histogram_K=torch.bincount(n_B, weights=w_B[whole_B], minlength=most + 1),
+            highest=int(level_BL.max()) if level_BL.numel() else 0,
+            sets=_Sets(true_BL[whole_B], w_B[whole_B]).distinct() if with_sets else None,
+        )
+
+    def plus(self, other: "_Counts") -> "_Counts":
+        sets = None
+        if self.sets is not None and other.sets is not None:
+            sets = _Sets(
+                torch.cat([self.sets.sets_ML, other.sets.sets_ML]),
+                torch.cat([self.sets.weight_M, other.sets.weight_M]),
+            ).distinct()
+        few, many = sorted((self.count_histogram_K, other.count_histogram_K), key=len)
+        return _Counts(
+            positives_L=self.positives_L + other.positives_L,
+            known_L=self.known_L + other.known_L,
+            rows=self.rows + other.rows,
+            single_label=self.single_label and other.single_label,
+            count_histogram_K=many + pad(few, (0, len(many) - len(few))),
+            highest=max(self.highest, other.highest),
+            sets=sets,
+        )

@@ -34,7 +34,8 @@ def evaluate(words: Sequence[str]) -> None:
         return
     trained = read_trained_run(folder)
     recipe = trained.recipe
-    print(measure_again(trained.classifier, recipe.data(), recipe.settings, folder, facts=trained.facts))
+    dataset = recipe.data(trained.facts.preparation)
+    print(measure_again(trained.classifier, dataset, recipe.settings, folder, facts=trained.facts))
 
 
 def _take_options(words: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[str]]:
@@ -53,8 +54,9 @@ def _take_options(words: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list
 
 def _measure_otherwise(trained: TrainedRun) -> str:
     recipe = trained.recipe
+    dataset = recipe.data(trained.facts.preparation)
     evaluations = measure_otherwise(
-        trained.classifier, recipe.data(), recipe.settings, facts=trained.facts, seed=recipe.seed
+        trained.classifier, dataset, recipe.settings, facts=trained.facts, seed=recipe.seed
     )
     thresholds_L = trained.classifier.decision.thresholds()
     table = label_table(trained.facts.label_names, evaluations["test"], thresholds_L=thresholds_L)

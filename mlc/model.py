@@ -7,10 +7,11 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from mlc.backbones.base import Backbone
+from mlc.batch import BatchInput
 from mlc.calibration.base import Calibrator
 from mlc.decisions.base import Decision
 from mlc.errors import UserError
-from mlc.heads.base import Head
+from mlc.heads.base import Head, PositionHead
 from mlc.losses.base import Loss
 from mlc.outputs.base import LabelOutput
 
@@ -21,12 +22,14 @@ class Auxiliary(nn.Module):
     Args:
         feature: the backbone's feature that it reads.
         head: from that feature to an output.
-        loss: of that output, against the same targets as the main one.
+        loss: of that output.
         weight: of its loss beside the main loss, which weighs 1.
+        own_targets: whether it has targets of its own; else it shares the main ones.
     """
 
-    def __init__(self, *, feature: str, head: Head, loss: Loss, weight: float):
+    def __init__(self, *, feature: str, head: Head, loss: Loss, weight: float, own_targets: bool = False):
         super().__init__()
+        self.own_targets = own_targets
         self.feature = feature
         self.head = head
         self.loss = loss
@@ -53,18 +56,26 @@ class Network(nn.Module):
         self.head = head
         self.auxiliary = auxiliary
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> LabelOutput:
+    def forward(self, inputs: Mapping[str, BatchInput]) -> LabelOutput:
         """The head's output for a batch of named inputs."""
-        output: LabelOutput = self.head(self.backbone(inputs)[self.head.reads])
-        return output
+        return _output(self.head, self.head.reads, self.backbone(inputs))
 
-    def training_outputs(self, inputs: Mapping[str, Tensor]) -> TrainingOutputs:
+    def training_outputs(self, inputs: Mapping[str, BatchInput]) -> TrainingOutputs:
         """The output of both heads, from one pass through the backbone."""
         features = self.backbone(inputs)
-        main = self.head(features[self.head.reads])
-        return TrainingOutputs(
-            main, self.auxiliary.head(features[self.auxiliary.feature]) if self.auxiliary else None
-        )
+        main = _output(self.head, self.head.reads, features)
+        beside = self.auxiliary
+        return TrainingOutputs(main, _output(beside.head, beside.feature, features) if beside else None)
+
+
+def _output(head: Head, feature: str, features: Mapping[str, Tensor]) -> LabelOutput:
+    """What a head makes of a feature; one that reads positions is told which of them are padding."""
+    output: LabelOutput = (
+        head(features[feature], features.get("mask"))
+        if isinstance(head, PositionHead)
+        else head(features[feature])
+    )
+    return output
 
 
 def feature_size(backbone: Backbone, feature: str, *, reader: str) -> int:
@@ -75,7 +86,9 @@ def feature_size(backbone: Backbone, feature: str, *, reader: str) -> int:
     """
     sizes = backbone.feature_sizes
     if feature not in sizes:
-        advice = "choose a backbone with positions, such as backbone=cnn for pictures"
+        advice = (
+            "choose a backbone with positions, such as backbone=cnn for pictures or backbone=gru for texts"
+        )
         raise UserError(
             f"{reader} reads the feature {feature}, and {type(backbone).__name__} gives {', '.join(sizes)}: "
             + (advice if feature == "tokens" else f"set {reader}.feature to one of these")

@@ -41,7 +41,7 @@ def start(config: Config, folder: Path) -> None:
             f"{folder} already holds a run: resume it (resume={folder}) or name another folder "
             f"(hydra.run.dir=...)"
         )
-    _run(make_job(read_recipe(config), folder), resume=False)
+    _run(make_job(read_recipe(config), folder, fresh=True), resume=False)
 
 
 def resume(folder: Path, words: Sequence[str]) -> None:
@@ -59,7 +59,7 @@ def resume(folder: Path, words: Sequence[str]) -> None:
     if ending := why_finished(folder, recipe.settings):
         print(f"{folder} is finished ({ending}) and its results stand in {RunFiles(folder).results}")
         return
-    _run(make_job(recipe, folder), resume=True)
+    _run(make_job(recipe, folder, fresh=False), resume=True)
 
 
 def _run(job: Job, *, resume: bool) -> None:

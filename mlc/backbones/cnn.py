@@ -6,8 +6,10 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Interval, Len
 from torch import Tensor, nn
 
-from mlc.backbones.base import Backbone
+from mlc.backbones.base import Backbone, dense_input
+from mlc.batch import BatchInput
 from mlc.errors import UserError
+from mlc.inputs import MAIN, InputSpec, require_kind
 
 
 class CNN(Backbone):
@@ -17,23 +19,27 @@ class CNN(Backbone):
     a dense layer on the flattened map would have to learn every position apart.
 
     Args:
-        input_shape: (channels, height, width) of one picture.
+        inputs: what is known of each input; the main one is pictures.
         channels: channels of each convolution.
         halvings: the first `halvings` convolutions are followed by max pooling 2×2.
         dropout: dropout on the features.
+
+    Raises:
+        UserError: the main input is no picture, or too small to be halved so often.
     """
 
     def __init__(
         self,
         *,
-        input_shape: tuple[int, ...],
+        inputs: Mapping[str, InputSpec],
         channels: Annotated[list[Annotated[int, Gt(0)]], Len(1)],
         halvings: Annotated[int, Ge(0)],
         dropout: Annotated[float, Interval(ge=0, lt=1)],
     ):
         super().__init__()
-        _check_fit(input_shape, len(channels), halvings)
-        fans_in = [input_shape[0], *channels[:-1]]
+        depth, *sides = require_kind(inputs[MAIN], "pictures", backbone="cnn").shape
+        _check_size(sides, len(channels), halvings)
+        fans_in = [depth, *channels[:-1]]
         self.convolutions = nn.ModuleList(
             _convolution(fan_in, fan_out, halve=i < halvings)
             for i, (fan_in, fan_out) in enumerate(zip(fans_in, channels, strict=True))
@@ -46,7 +52,7 @@ class CNN(Backbone):
             "pooled": channels[-1],
         }
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, inputs: Mapping[str, BatchInput]) -> dict[str, Tensor]:
         """The largest value of each channel after each convolution, and the last map.
 
         Returns:
@@ -54,7 +60,7 @@ class CNN(Backbone):
             "pooled": the last maxima with dropout.
         """
         features: dict[str, Tensor] = {}
-        map_BCHW = inputs["x"]
+        map_BCHW = dense_input(inputs)
         for i, convolution in enumerate(self.convolutions, start=1):
             map_BCHW = convolution(map_BCHW)
             features[f"conv{i}"] = map_BCHW.amax((2, 3))
@@ -68,15 +74,10 @@ def _convolution(fan_in: int, fan_out: int, *, halve: bool) -> nn.Sequential:
     return nn.Sequential(*parts, *([nn.MaxPool2d(2)] if halve else []))
 
 
-def _check_fit(input_shape: tuple[int, ...], n_layers: int, halvings: int) -> None:
-    if len(input_shape) != 3:
-        raise UserError(
-            f"backbone=cnn needs pictures (channels, height, width), and this data set has rows of shape "
-            f"{input_shape}: use backbone=mlp or backbone=linear"
-        )
-    most = min(n_layers, min(input_shape[1:]).bit_length() - 1)
+def _check_size(sides: list[int], n_layers: int, halvings: int) -> None:
+    most = min(n_layers, min(sides).bit_length() - 1)
     if halvings > most:
         raise UserError(
             f"backbone.halvings={halvings} is too much for {n_layers} convolutions on pictures of "
-            f"{input_shape[1]}x{input_shape[2]} pixels: use at most {most}"
+            f"{sides[0]}x{sides[1]} pixels: use at most {most}"
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mlc.data.dataset import Dataset, Split
+from mlc.data.picture_rows import PictureRows
 from mlc.data.pictures import N_DIGITS, Pictures, compose
 from mlc.data.standardise import fit_standardisation, standardise
 from mlc.errors import UserError
@@ -20,7 +21,7 @@ class Glyphs:
     """Single handwritten digits.
 
     Args:
-        pixels_GHW: float32 G×H×W, 0..1.
+        pixels_GHW: G×H×W, float32 0..1 or uint8 0..255.
         digits_G: int64, the digit that each glyph shows.
     """
 
@@ -72,9 +73,23 @@ class Composition:
     targets: Targets = "presence"
 
     def dataset(
-        self, name: str, *, train: Glyphs, test: Glyphs, generator: torch.Generator, notes: tuple[str, ...]
+        self,
+        name: str,
+        *,
+        train: Glyphs,
+        test: Glyphs,
+        generator: torch.Generator,
+        notes: tuple[str, ...],
+        preparation: Mapping[str, Tensor] | None = None,
     ) -> Dataset:
         """Hold out validation glyphs from `train`, compose the three splits and standardise them.
+
+        Args:
+            name: short name of the data set.
+            train, test: the glyphs.
+            generator: source of all randomness.
+            notes: further sentences on the data.
+            preparation: "mean" and "scale" of another run; None fits them on the training pictures.
 
         Raises:
             UserError: a split would be empty.
@@ -93,17 +108,22 @@ class Composition:
             "valid": self._compose(held, n_valid, generator),
             "train": self._compose(rest, n_rest, generator),
         }
-        mean, scale = fit_standardisation(pictures["train"].x)
+        if preparation is None:
+            mean, scale = _fit(pictures["train"].x)
+            preparation = {"mean": mean, "scale": scale}
+        mean, scale = preparation["mean"], preparation["scale"]
         y, target_notes = self._targets(pictures)
         splits = {
-            key: Split({"x": standardise(composed.x, mean=mean, scale=scale)}, y[key])
+            key: Split({"x": _standardised(composed.x, mean=mean, scale=scale)}, y[key])
             for key, composed in pictures.items()
         }
         return Dataset(
             name=name,
             label_names=tuple(str(digit) for digit in range(N_DIGITS)),
-            **splits,
-            preparation={"mean": mean, "scale": scale},
+            train=splits["train"],
+            valid=splits["valid"],
+            test=splits["test"],
+            preparation=preparation,
             notes=(
                 f"Composed from {len(rest.digits_G)} training, {len(held.digits_G)} validation and "
                 f"{len(test.digits_G)} test glyphs; no glyph is in two splits.",
@@ -138,3 +158,15 @@ class Composition:
             min_digits=self.min_digits,
             generator=generator,
         )
+
+
+def _fit(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and scale of the pictures on the scale 0..1."""
+    return PictureRows.every(x).fit() if x.dtype == torch.uint8 else fit_standardisation(x)
+
+
+def _standardised(x: Tensor, *, mean: Tensor, scale: Tensor) -> Tensor | PictureRows:
+    """The pictures as inputs; bytes stay bytes, which take a quarter of the memory."""
+    if x.dtype == torch.uint8:
+        return PictureRows.every(x).standardised(mean=mean, scale=scale)
+    return standardise(x, mean=mean, scale=scale)

@@ -12,6 +12,7 @@ from mlc.data.composed import Composition, Glyphs, Targets
 from mlc.data.dataset import Dataset
 from mlc.data.picture_inputs import read_pictures
 from mlc.data.pictures import check_layout
+from mlc.data.text.encoder import TextEncoder
 
 _GLYPH_SIZE = 8  # pixels
 _WHITE = 16  # largest pixel value
@@ -66,7 +67,9 @@ class Digits:
             targets=targets,
         )
 
-    def load(self, *, seed: int) -> Dataset:
+    def load(
+        self, *, seed: int, text: TextEncoder | None = None, preparation: Mapping[str, Tensor] | None = None
+    ) -> Dataset:
         """Split the digits and compose the pictures."""
         # Imported here: scikit-learn takes a second to import, and most runs use other data.
         from sklearn.datasets import load_digits
@@ -78,12 +81,15 @@ class Digits:
         )
         generator = torch.Generator().manual_seed(seed)
         train, test = glyphs.hold_out(self.test_fraction, generator=generator)
-        return self._composition.dataset("digits", train=train, test=test, generator=generator, notes=())
+        return self._composition.dataset(
+            "digits", train=train, test=test, generator=generator, notes=(), preparation=preparation
+        )
 
     def read_inputs(
         self, path: Path, *, preparation: Mapping[str, Tensor], chunk_rows: int
     ) -> Iterator[Mapping[str, Tensor]]:
         """Stream new pictures from a .npy file; see `read_pictures`."""
-        canvas = self._composition.canvas
-        for x in read_pictures(path, canvas=canvas, preparation=preparation, chunk_rows=chunk_rows):
+        shape = (1, self._composition.canvas, self._composition.canvas)
+        mean, scale = preparation["mean"], preparation["scale"]
+        for x in read_pictures(path, shape=shape, mean=mean, scale=scale, chunk_rows=chunk_rows):
             yield {"x": x}

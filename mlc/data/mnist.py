@@ -15,6 +15,7 @@ from mlc.data.idx import read_idx
 from mlc.data.picture_inputs import read_pictures
 from mlc.data.pictures import N_DIGITS, check_layout
 from mlc.data.root import data_file
+from mlc.data.text.encoder import TextEncoder
 from mlc.errors import UserError
 
 _MNIST_SIZE = 28  # pixels
@@ -69,7 +70,9 @@ class MnistPictures:
             targets=targets,
         )
 
-    def load(self, *, seed: int) -> Dataset:
+    def load(
+        self, *, seed: int, text: TextEncoder | None = None, preparation: Mapping[str, Tensor] | None = None
+    ) -> Dataset:
         """Read the four files and compose the pictures.
 
         Raises:
@@ -80,6 +83,7 @@ class MnistPictures:
             "mnist_pictures",
             train=train,
             test=test,
+            preparation=preparation,
             generator=torch.Generator().manual_seed(seed),
             notes=(f"The outer {_TRIM} pixels of every MNIST digit were cut off to make room to move it.",),
         )
@@ -88,8 +92,9 @@ class MnistPictures:
         self, path: Path, *, preparation: Mapping[str, Tensor], chunk_rows: int
     ) -> Iterator[Mapping[str, Tensor]]:
         """Stream new pictures from a .npy file; see `read_pictures`."""
-        canvas = self._composition.canvas
-        for x in read_pictures(path, canvas=canvas, preparation=preparation, chunk_rows=chunk_rows):
+        shape = (1, self._composition.canvas, self._composition.canvas)
+        mean, scale = preparation["mean"], preparation["scale"]
+        for x in read_pictures(path, shape=shape, mean=mean, scale=scale, chunk_rows=chunk_rows):
             yield {"x": x}
 
 
@@ -104,5 +109,5 @@ def _read_glyphs(part: str) -> Glyphs:
         )
     if not len(digits_G) or digits_G.max() >= N_DIGITS:
         raise UserError(f"{digits} must hold digits from 0 to {N_DIGITS - 1}; get it again.")
-    trimmed_GHW = pixels_GHW[:, _TRIM:-_TRIM, _TRIM:-_TRIM].astype(np.float32) / 255
+    trimmed_GHW = pixels_GHW[:, _TRIM:-_TRIM, _TRIM:-_TRIM].copy()
     return Glyphs(torch.from_numpy(trimmed_GHW), torch.from_numpy(digits_G.astype(np.int64)))

@@ -7,19 +7,21 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Interval
+from annotated_types import Ge, Interval
 from torch import Tensor
 
 from mlc.data.arff_file import ArffFile
-from mlc.data.dataset import Dataset, Split
+from mlc.data.dataset import Dataset
+from mlc.data.examples import TEST, TRAIN, Codes, Examples
 from mlc.data.label_header import read_label_header
-from mlc.data.notes import label_notes, listed
+from mlc.data.notes import listed
+from mlc.data.pipeline import build_dataset
 from mlc.data.root import data_file
 from mlc.data.schema import Attribute, Floats, Schema
-from mlc.data.standardise import fit_standardisation
-from mlc.data.stratify import stratified_split
-from mlc.data.table_inputs import prepare, read_table
-from mlc.data.weights import check_weights, normalise_weights, weight_column, weight_notes
+from mlc.data.splitting import Splitting
+from mlc.data.table_inputs import read_table
+from mlc.data.text.encoder import TextEncoder
+from mlc.data.weights import check_weights, weight_column
 from mlc.errors import UserError
 
 _CHUNK_ROWS = 4096
@@ -27,21 +29,12 @@ _CHUNK_ROWS = 4096
 
 @dataclass(frozen=True)
 class _Table:
+    """One file: codes of its features, targets, and weights (none where the data set has no weight)."""
+
     schema: Schema
-    x_ND: Floats
+    codes_NA: Floats
     y_NL: Tensor
-    weight_N: Floats | None
-
-    @property
-    def n_counting(self) -> int:
-        """Number of rows with a known label and a weight above 0."""
-        counts_N = ~self.y_NL.isnan().all(1).numpy()
-        return int((counts_N if self.weight_N is None else counts_N & (self.weight_N > 0)).sum())
-
-    def select(self, rows: Tensor) -> "_Table":
-        """The table of these rows (int64 indices)."""
-        weight_N = None if self.weight_N is None else self.weight_N[rows]
-        return _Table(self.schema, self.x_ND[rows], self.y_NL[rows], weight_N)
+    weight_N: Floats
 
 
 @dataclass(frozen=True)
@@ -73,6 +66,9 @@ class Mulan:
         standardise: give every column the mean 0 and the standard deviation 1.
         weight: numeric attribute of both files that is the weight of its row, 0 or more, and no input; null
             where all rows weigh the same. Weights are scaled to the mean 1 in each split.
+        folds: number of folds of a cross-validation over all rows, which sets the published split aside; null
+            for the published split.
+        fold: the fold that is tested on, from 0.
     """
 
     def __init__(
@@ -86,17 +82,21 @@ class Mulan:
         valid_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.15,
         standardise: bool = True,
         weight: str | None = None,
+        folds: Annotated[int, Ge(2)] | None = None,
+        fold: Annotated[int, Ge(0)] = 0,
     ) -> None:
         self.name = name
         self.folder = folder
         self.train = train
         self.test = test
         self.labels = labels
-        self.valid_fraction = valid_fraction
+        self.splitting = Splitting(valid_fraction=valid_fraction, folds=folds, fold=fold)
         self.standardise = standardise
         self.weight = weight
 
-    def load(self, *, seed: int) -> Dataset:
+    def load(
+        self, *, seed: int, text: TextEncoder | None = None, preparation: Mapping[str, Tensor] | None = None
+    ) -> Dataset:
         """Read both files, hold out the validation rows, impute and standardise.
 
         Raises:
@@ -104,31 +104,26 @@ class Mulan:
                 not usable, or a split has nothing to count.
         """
         label_names = read_label_header(data_file(self.folder, self.labels))
-        published = self._read(self.train, label_names)
-        test = self._read(self.test, label_names)
+        published, test = self._read(self.train, label_names), self._read(self.test, label_names)
         if test.schema != published.schema:
             raise UserError(f"The features of {self.test} are not those of {self.train}, in the same order.")
-
-        rest, held = stratified_split(published.y_NL, fraction=self.valid_fraction, seed=seed)
-        tables = {"train": published.select(rest), "valid": published.select(held), "test": test}
-        self._check_sizes(tables)
-        preparation = self._fit(published.schema, tables["train"].x_ND)
-        weights = self._weights(tables)
-        splits = {
-            key: Split({"x": prepare(table.x_ND, preparation)}, table.y_NL, weights.get(key))
-            for key, table in tables.items()
-        }
-        return Dataset(
-            name=self.name,
+        tables = (published, test)
+        examples = Examples(
             label_names=label_names,
-            **splits,
+            y_NL=torch.cat([table.y_NL for table in tables]),
+            codes=Codes(published.schema, np.concatenate([table.codes_NA for table in tables])),
+            weight_N=np.concatenate([table.weight_N for table in tables]) if self.weight else None,
+            weight_name=self.weight or "",
+            part_N=np.repeat(np.array([TRAIN, TEST], dtype=np.int8), [len(table.y_NL) for table in tables]),
+        )
+        return build_dataset(
+            examples,
+            name=self.name,
+            splitting=self.splitting,
+            text=text,
+            standardise=self.standardise,
+            seed=seed,
             preparation=preparation,
-            notes=(
-                f"{len(held)} of the {len(published.y_NL)} training rows are held out for validation.",
-                *(weight_notes(self.weight, weights) if self.weight is not None else ()),
-                *_feature_notes(published.schema, {key: table.x_ND for key, table in tables.items()}),
-                *label_notes(label_names, {key: table.y_NL for key, table in tables.items()}),
-            ),
         )
 
     def read_inputs(
@@ -145,19 +140,16 @@ class Mulan:
         schema = Schema(tuple(source.attributes[column] for column in columns.features))
         label_attributes = [source.attributes[column] for column in columns.labels]
 
-        x_chunks, y_chunks = [np.empty((0, schema.n_columns))], [torch.empty(0, len(label_names))]
+        codes_chunks, y_chunks = [np.empty((0, len(schema.attributes)))], [torch.empty(0, len(label_names))]
         weight_chunks = [np.empty(0)]
         for codes_BA, lines in source.chunks(_CHUNK_ROWS):
-            x_chunks.append(schema.expand(codes_BA[:, columns.features]))
+            codes_chunks.append(codes_BA[:, columns.features])
             y_chunks.append(_targets(codes_BA[:, columns.labels], label_attributes, path, lines))
             if self.weight is not None:
                 weight_chunks.append(codes_BA[:, columns.weight].copy())  # a view would keep all columns
                 check_weights(weight_chunks[-1], name=self.weight, path=path, lines=lines)
         return _Table(
-            schema,
-            np.concatenate(x_chunks),
-            torch.cat(y_chunks),
-            None if self.weight is None else np.concatenate(weight_chunks),
+            schema, np.concatenate(codes_chunks), torch.cat(y_chunks), np.concatenate(weight_chunks)
         )
 
     def _columns(
@@ -182,41 +174,6 @@ class Mulan:
             raise UserError(f"{path}: every attribute is {others}; nothing is left to learn from.")
         return _Columns(features, labels, weight)
 
-    def _check_sizes(self, tables: Mapping[str, _Table]) -> None:
-        n_train, n_valid, n_test = (len(table.y_NL) for table in tables.values())
-        if not n_train or not n_valid or not n_test:
-            raise UserError(
-                f"{self.name}: {n_train} training, {n_valid} validation and {n_test} test rows; "
-                "every split needs one, so change valid_fraction or the files."
-            )
-        needed = "a known label" + (f" and a weight above 0 in {self.weight}" if self.weight else "")
-        for key, table in tables.items():
-            if not table.n_counting:
-                raise UserError(
-                    f"{self.name}: no {key} row has {needed}; every split needs one, "
-                    "so change valid_fraction or the files."
-                )
-
-    def _weights(self, tables: Mapping[str, _Table]) -> dict[str, Tensor]:
-        """Scaled weights of the splits that have any, by the name of the split."""
-        return {
-            key: normalise_weights(table.weight_N)
-            for key, table in tables.items()
-            if table.weight_N is not None
-        }
-
-    def _fit(self, schema: Schema, x_ND: Floats) -> dict[str, Tensor]:
-        """The tensors that `prepare` needs; a column without any value is filled with 0."""
-        known_D = (~np.isnan(x_ND)).sum(axis=0).clip(min=1)
-        low_D, high_D = np.fmin.reduce(x_ND), np.fmax.reduce(x_ND)
-        # Clipped, because rounding would make a constant column with gaps look as if it varied.
-        fill_D = np.nan_to_num(np.clip(np.nansum(x_ND, axis=0) / known_D, low_D, high_D))
-        filled_ND = np.where(np.isnan(x_ND), fill_D, x_ND)
-        mean, scale = fit_standardisation(torch.from_numpy(filled_ND))
-        if not self.standardise:
-            mean, scale = torch.zeros_like(mean), torch.ones_like(scale)
-        return {"schema": schema.to_tensor(), "fill": torch.from_numpy(fill_D), "mean": mean, "scale": scale}
-
 
 def _targets(codes_BL: Floats, attributes: list[Attribute], path: Path, lines: list[int]) -> Tensor:
     """The label columns as float32 targets, 0, 1 or NaN; `lines` are the line numbers of the rows."""
@@ -231,28 +188,3 @@ def _targets(codes_BL: Floats, attributes: list[Attribute], path: Path, lines: l
         row, column = np.argwhere(wrong_BL)[0]
         raise UserError(f"{path}, line {lines[row]}: the label {attributes[column].name} is not 0, 1 or ?.")
     return torch.from_numpy(y_BL).float()
-
-
-def _feature_notes(schema: Schema, raw: Mapping[str, Floats]) -> list[str]:
-    """Sentences on nominal features, missing values and constant columns."""
-    notes = []
-    one_hot = [attribute for attribute in schema.attributes if attribute.one_hot]
-    if one_hot:
-        n_columns = sum(attribute.n_columns for attribute in one_hot)
-        names = listed([attribute.name for attribute in one_hot])
-        notes.append(f"{len(one_hot)} nominal features became {n_columns} one-hot columns: {names}.")
-    named = [a for a in schema.attributes if a.values and not a.one_hot and set(a.values) != {"0", "1"}]
-    if named:
-        meanings = listed([f"{attribute.name} (1 is {attribute.high})" for attribute in named])
-        notes.append(f"{len(named)} nominal features became 0/1 columns: {meanings}.")
-    for split, x_ND in raw.items():
-        n_missing = int(np.isnan(x_ND).sum())
-        if n_missing:
-            notes.append(
-                f"{n_missing} missing {split} values were imputed with the training mean of their column."
-            )
-    train = raw["train"]
-    n_constant = int((~(np.fmax.reduce(train) > np.fmin.reduce(train))).sum())
-    if n_constant:
-        notes.append(f"{n_constant} of {train.shape[1]} columns are constant in train.")
-    return notes

@@ -1,15 +1,18 @@
 """Sentences about the labels of a data set that a reader of its results should know."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mlc.batch import split_unknown
+from mlc.rows import Targets, dense_chunks
 
 _SHOWN = 5  # names listed before the rest is counted
 
 
-def label_notes(label_names: Sequence[str], targets: Mapping[str, Tensor]) -> list[str]:
+def label_notes(label_names: Sequence[str], targets: Mapping[str, Targets]) -> list[str]:
     """Count the unknown targets, the rows without labels and the labels without positives.
 
     Rows count once each, whatever their weights. A row counts as one without labels only where that is sure:
@@ -24,12 +27,21 @@ def label_notes(label_names: Sequence[str], targets: Mapping[str, Tensor]) -> li
     """
     notes = []
     for split, y_NL in targets.items():
-        known_or_0_NL, known_NL = split_unknown(y_NL)
-        notes.extend(_unknown_notes(split, known_NL))
-        n_empty = int(((known_or_0_NL.sum(1) == 0) & known_NL.all(1)).sum())
-        if n_empty:
-            notes.append(f"{n_empty} of {len(y_NL)} {split} rows have no label.")
-        absent = [name for name, n in zip(label_names, known_or_0_NL.sum(0).tolist(), strict=True) if n == 0]
+        found = _count(y_NL)
+        n_rows, n_labels = y_NL.shape
+        if found.unknown:
+            notes.append(
+                f"{found.unknown} of {n_rows * n_labels} {split} label entries are unknown; "
+                "they are left out of losses and metrics."
+            )
+        if found.unknown_rows:
+            notes.append(
+                f"{found.unknown_rows} of {n_rows} {split} rows have no known label; "
+                "they stay, but count for nothing."
+            )
+        if found.empty_rows:
+            notes.append(f"{found.empty_rows} of {n_rows} {split} rows have no label.")
+        absent = [name for name, there in zip(label_names, found.there_L.tolist(), strict=True) if not there]
         if absent:
             notes.append(
                 f"{len(absent)} of {len(label_names)} labels have no positive in {split}: {listed(absent)}."
@@ -37,20 +49,26 @@ def label_notes(label_names: Sequence[str], targets: Mapping[str, Tensor]) -> li
     return notes
 
 
-def _unknown_notes(split: str, known_NL: Tensor) -> list[str]:
-    notes = []
-    n_unknown = int((~known_NL).sum())
-    if n_unknown:
-        notes.append(
-            f"{n_unknown} of {known_NL.numel()} {split} label entries are unknown; "
-            "they are left out of losses and metrics."
-        )
-    n_rows = int((~known_NL).all(1).sum())
-    if n_rows:
-        notes.append(
-            f"{n_rows} of {len(known_NL)} {split} rows have no known label; they stay, but count for nothing."
-        )
-    return notes
+@dataclass
+class _Found:
+    """What is in the targets of a split."""
+
+    there_L: Tensor  # labels that have a positive
+    unknown: int = 0
+    unknown_rows: int = 0
+    empty_rows: int = 0
+
+
+def _count(y_NL: Targets) -> _Found:
+    found = _Found(torch.zeros(y_NL.shape[1], dtype=torch.bool))
+    for _, y_BL in dense_chunks(y_NL):
+        known_or_0_BL, known_BL = split_unknown(y_BL)
+        true_BL = known_or_0_BL > 0
+        found.there_L |= true_BL.any(0).cpu()
+        found.unknown += int((~known_BL).sum())
+        found.unknown_rows += int((~known_BL).all(1).sum())
+        found.empty_rows += int((~true_BL.any(1) & known_BL.all(1)).sum())
+    return found
 
 
 def listed(names: Sequence[str]) -> str:

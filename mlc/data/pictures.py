@@ -16,7 +16,7 @@ class Pictures:
     """Composed pictures and what is on them.
 
     Args:
-        x: float32 N×1×H×W, 0 (empty) to 1.
+        x: N×1×H×W, 0 where empty; float32 up to 1 or uint8 up to 255, like the glyphs.
         copies_NL: int64, how often each digit stands on each picture.
     """
 
@@ -65,7 +65,7 @@ def compose(
     is at most the number of glyphs.
 
     Args:
-        glyphs_GHW: G square glyphs, float 0..1.
+        glyphs_GHW: G square glyphs, float32 0..1 or uint8 0..255.
         digits_G: int64, the digit that each glyph shows.
         n_pictures: how many pictures to compose.
         canvas: height and width of a picture, pixels.
@@ -86,7 +86,7 @@ def compose(
     top_NK = cells_NK // grid * cell + torch.randint(cell - size + 1, shape, generator=generator)
     left_NK = cells_NK % grid * cell + torch.randint(cell - size + 1, shape, generator=generator)
 
-    x = torch.zeros(n_pictures, 1, canvas, canvas)
+    x = torch.zeros(n_pictures, 1, canvas, canvas, dtype=glyphs_GHW.dtype)
     pixels = torch.arange(size)
     for start in range(0, n_pictures, _CHUNK_PICTURES):
         picture_P, slot_P = used_NK[start : start + _CHUNK_PICTURES].nonzero(as_tuple=True)

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from mlc.data.sources.registry import known_file
 from mlc.errors import UserError
 
 _DEFAULT = Path("~/.cache/mlc")
@@ -30,18 +31,26 @@ def data_root() -> Path:
 
 
 def data_file(*parts: str) -> Path:
-    """The file at `parts` below the data root, which must be there.
+    """The file at `parts` below the data root.
+
+    A file that is there is used as it is. One that is missing is downloaded, if files.toml knows it.
 
     Args:
         parts: folders and file name, such as "yeast", "yeast.xml"; an absolute path stands for itself.
 
     Raises:
-        UserError: the file is missing; the message says what to put where.
+        UserError: the file is missing and cannot be downloaded; the message says what to put where.
     """
     path = data_root().joinpath(*parts)
-    if not path.is_file():
+    if path.is_file():
+        return path
+    remote = known_file(*parts)
+    if remote is None:
         raise UserError(
             f"{path} is missing; put the file {path.name} in the folder {path.parent}, "
             "or set MLC_DATA to the data root that has it."
         )
+    from mlc.data.sources.fetch import fetch
+
+    fetch(remote, path)
     return path

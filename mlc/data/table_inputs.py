@@ -7,14 +7,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mlc.data.arff_file import ArffFile
 from mlc.data.array_file import open_array
 from mlc.data.lines import NumberedLines
+from mlc.data.numbers import prepare
 from mlc.data.schema import LARGEST, Attribute, Floats, Schema
-from mlc.data.standardise import standardise
 from mlc.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -57,13 +56,6 @@ def read_table(path: Path, *, preparation: Mapping[str, Tensor], chunk_rows: int
         yield prepare(x_BD, preparation)
     if n_imputed:
         _log.warning("%s: %d missing cells were imputed with the training mean.", path, n_imputed)
-
-
-def prepare(x_ND: Floats, preparation: Mapping[str, Tensor]) -> Tensor:
-    """Impute missing values (NaN) with "fill", then standardise with "mean" and "scale"; float32."""
-    x = torch.from_numpy(x_ND)
-    x = torch.where(x.isnan(), preparation["fill"], x)
-    return standardise(x, mean=preparation["mean"], scale=preparation["scale"]).float()
 
 
 def _read_npy(path: Path, schema: Schema, chunk_rows: int) -> Iterator[Floats]:

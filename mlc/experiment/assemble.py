@@ -8,29 +8,43 @@ from typing import Any
 import yaml
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mlc.backbones.base import Backbone, PretrainedBackbone
 from mlc.batch import LabelStatistics
 from mlc.data.dataset import Dataset
 from mlc.errors import UserError
 from mlc.experiment.instantiate import did_you_mean
 from mlc.experiment.recipe import Recipe, read_recipe
 from mlc.experiment.shipped import Config, load_shipped, shipped
+from mlc.inputs import MAIN
 from mlc.model import Classifier
 from mlc.training.job import Job
 from mlc.training.run_files import Facts, RunFiles, load_facts
 
 
-def make_job(recipe: Recipe, folder: Path) -> Job:
+def make_job(recipe: Recipe, folder: Path, *, fresh: bool) -> Job:
     """Load the data and build everything a run needs.
+
+    Args:
+        recipe: its choices.
+        folder: of the run.
+        fresh: whether the run is new; a resumed one takes its weights from its checkpoint.
 
     Raises:
         UserError: the data cannot be read, or a choice does not fit it.
     """
-    dataset = recipe.data()
+    source = read_trained_run(recipe.init_from) if recipe.init_from else None
+    dataset = recipe.data(source.facts.preparation if source else None)
+    if not any(key.startswith("text.") for key in dataset.preparation):
+        recipe = recipe.without_text()
     labels = recipe.statistics(dataset)
     recipe = recipe.resolved(labels)
     recipe.check_fit(labels)
-    facts = Facts(dataset.input_shape, dataset.label_names, labels, dataset.preparation)
-    classifier = recipe.classifier(input_shape=facts.input_shape, labels=labels)
+    facts = Facts(
+        dataset.inputs, dataset.label_names, labels, dataset.preparation, _auxiliary_labels(recipe, dataset)
+    )
+    classifier = recipe.classifier(inputs=facts.inputs, labels=labels, auxiliary_labels=facts.auxiliary)
+    if fresh:
+        _start_weights(classifier.network.backbone, source)
     _check_batch_size(recipe, classifier, len(dataset.train))
     return Job(
         folder=folder,
@@ -40,16 +54,49 @@ def make_job(recipe: Recipe, folder: Path) -> Job:
         classifier=classifier,
         make_optimizer=recipe.optimizer,
         schedule=recipe.schedule,
+        augment=recipe.augmentation(facts.inputs, facts.preparation),
         settings=recipe.settings,
         seed=recipe.seed,
         notes=(*dataset.notes, *_notes(recipe, classifier, dataset, labels)),
     )
 
 
+def _auxiliary_labels(recipe: Recipe, dataset: Dataset) -> LabelStatistics | None:
+    """Statistics of the auxiliary targets, where an auxiliary head reads them."""
+    if recipe.auxiliary is None or not recipe.auxiliary.own_targets or dataset.train.auxiliary_NA is None:
+        return None
+    return LabelStatistics.from_targets(dataset.train.auxiliary_NA, dataset.train.weight_N)
+
+
+def _start_weights(backbone: Backbone, source: "TrainedRun | None") -> None:
+    """The weights that a new backbone starts with, where these are not random.
+
+    Raises:
+        UserError: the backbone of the other run is built otherwise.
+    """
+    if source is None:
+        for part in backbone.modules():  # side inputs join it in a backbone around it
+            if isinstance(part, PretrainedBackbone):
+                part.load_pretrained()
+        return
+    try:
+        backbone.load_state_dict(source.classifier.network.backbone.state_dict())
+    except RuntimeError as error:
+        raise UserError(
+            "init_from names a run with another backbone: give this one the same backbone and inputs "
+            f"({str(error).splitlines()[-1].strip()})"
+        ) from None
+
+
 def _notes(recipe: Recipe, classifier: Classifier, dataset: Dataset, labels: LabelStatistics) -> list[str]:
     """What the choices mean on these data, as far as a user may not expect it."""
     notes = []
-    empty_rows = int((dataset.train.y_NL == 0).all(1).sum())
+    if recipe.init_from is not None:
+        notes.append(f"The backbone starts with the weights of {recipe.init_from}.")
+    left_out = [name for name in dataset.inputs if name != MAIN]
+    if left_out and "join" not in recipe.makers:
+        notes.append(f"The inputs {', '.join(left_out)} are not used (join=none).")
+    empty_rows = dataset.train.n_empty
     if classifier.loss.ignores_empty_rows and empty_rows:
         notes.append(f"{empty_rows} training rows have no label and carry no gradient under this loss.")
     never = [name for name, known in zip(dataset.label_names, labels.known_L, strict=True) if known == 0]
@@ -144,7 +191,7 @@ def read_trained_run(
     facts, parts = load_facts(path)
     recipe = recipe.resolved(facts.labels)
     recipe.check_fit(facts.labels)
-    classifier = recipe.classifier(input_shape=facts.input_shape, labels=facts.labels)
+    classifier = recipe.classifier(inputs=facts.inputs, labels=facts.labels, auxiliary_labels=facts.auxiliary)
     for name, part in classifier.parts().items():
         if (otherwise or options) and name in ("calibrator", "decision"):
             continue

@@ -11,9 +11,29 @@ from mlc.experiment.instantiate import did_you_mean
 USER_MISTAKE, FAULT, INTERRUPTED = 2, 1, 130
 
 # Paths and texts may hold anything that the override grammar would read as its own signs.
-VERBATIM = frozenset(
-    {"run", "input", "output", "text", "resume", "dataset.path", "dataset.text"}
-    | {"dataset.folder", "dataset.train", "dataset.test", "dataset.labels"}
+# Options that may also be null; all others take null as a name.
+_NULLABLE = frozenset({"init_from"}) | {
+    f"dataset.{name}"
+    for name in (
+        "name",
+        "text",
+        "label_delimiter",
+        "picture",
+        "picture_folder",
+        "split",
+        "group",
+        "time",
+        "weight",
+    )
+}
+VERBATIM = (
+    frozenset({"run", "input", "output", "text", "resume", "text.model", "backbone.model"})
+    | {f"dataset.{name}" for name in ("path", "folder", "train", "test", "table")}
+    | _NULLABLE
+)
+# Columns by their names, one or a list in brackets.
+COLUMNS = frozenset(
+    f"dataset.{name}" for name in ("labels", "auxiliary_labels", "numbers", "categories", "side_inputs")
 )
 
 
@@ -24,14 +44,28 @@ def quote_verbatim(words: Sequence[str]) -> list[str]:
 
 def _quote(word: str) -> str:
     key, equals, value = word.partition("=")
-    if not equals or key.lstrip("+") not in VERBATIM or not value:
+    option = key.lstrip("+")
+    if not equals or option not in VERBATIM | COLUMNS or not value:
         return word
+    if value == "null" and option in _NULLABLE | COLUMNS:
+        return word
+    if option in COLUMNS and value.startswith("[") and value.endswith("]"):
+        items = re.findall(r"""\s*('[^']*'|"[^"]*"|[^,]+)""", value[1:-1])
+        return f"{key}=[{','.join(_quote_item(item.strip()) for item in items)}]"
+    return f"{key}={_quoted(value)}"
+
+
+def _quote_item(item: str) -> str:
+    return item if item[:1] in ("'", '"', "") else _quoted(item)
+
+
+def _quoted(value: str) -> str:
     # OmegaConf reads ${ as an interpolation unless an odd number of backslashes stands before it.
     value = re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + "\\${", value)
     # Inside quotes a backslash counts only before a quote: double those, and those at the very end.
     value = re.sub(r"(\\*)'", lambda match: match[1] * 2 + "\\'", value)
     value = re.sub(r"(\\+)$", lambda match: match[1] * 2, value)
-    return f"{key}='{value}'"
+    return f"'{value}'"
 
 
 def take(words: Sequence[str], key: str) -> tuple[str | None, list[str]]:

@@ -57,7 +57,7 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
     try:
         hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise UserError(_sentence(error)) from error
+        raise UserError(sentence(error)) from error
     if failures and RunMode.MULTIRUN not in modes:
         raise failures[0]
     if failures:
@@ -89,13 +89,13 @@ def _plain(cfg: DictConfig) -> Config:
     try:
         config = cast(Config, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     except OmegaConfBaseException as error:  # a value names another that is not there, or is missing
-        raise UserError(_sentence(error)) from error
+        raise UserError(sentence(error)) from error
     names = {str(key).partition("@")[0]: name for key, name in HydraConfig.get().runtime.choices.items()}
     groups = ["experiment", *group_names()]
     return {"choices": {group: str(names[group]) for group in groups if names.get(group)}, **config}
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """Hydra's message in one line, in the user's words where it is a common mistake."""
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if found := re.search(r"Could not find '(\w+)/([^']*)'", text):

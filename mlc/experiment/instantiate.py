@@ -12,19 +12,26 @@ import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from mlc.errors import UserError
 
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 # Constructor arguments that come from the experiment and not from the config.
 RUNTIME: Mapping[str, frozenset[str]] = {
-    "backbone": frozenset({"input_shape"}),
+    "backbone": frozenset({"inputs"}),
+    "join": frozenset({"backbone", "inputs", "picture"}),
+    "join.picture": frozenset({"inputs"}),
     "head": frozenset({"in_features", "labels"}),
     "loss": frozenset({"labels"}),
     "auxiliary.head": frozenset({"in_features", "labels"}),
     "auxiliary.loss": frozenset({"labels"}),
     "decision": frozenset({"n_labels"}),
     "calibration": frozenset({"n_labels"}),
+    "augmentation": frozenset({"inputs", "preparation"}),
     "optimizer": frozenset({"params"}),
 }
 _ALLOWED = (
@@ -145,25 +152,32 @@ def check_value(hint: Any, value: Any, *, name: str) -> None:
     Raises:
         UserError: naming the key, the value and what is allowed.
     """
-    from pydantic import ConfigDict, TypeAdapter, ValidationError  # costs 0.1 s: only where a config is read
+    from pydantic import ValidationError  # costs 0.1 s: only where a config is read
 
-    try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except Exception:  # a class with its own config
-        adapter = TypeAdapter(hint)
     try:
         # As JSON, because there a list may stand for a tuple, and nothing else is converted.
         text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):  # YAML also knows dates, bytes, sets, NaN and infinity
         raise UserError(f"{name}={_show(value)} is not allowed: give finite numbers or text") from None
     try:
-        adapter.validate_json(text, strict=True)
+        _adapter(hint).validate_json(text, strict=True)
     except ValidationError as error:
         # A union reports every branch; those that no YAML value can meet (a Tensor, null) do not help.
         found = ["too few values" if e["type"] == "missing" else e["msg"] for e in error.errors()]
         helpful = [text for text in found if "isinstance" not in text and "None" not in text] or found
         messages = [text[:1].lower() + text[1:] for text in dict.fromkeys(helpful)]
         raise UserError(f"{name}={_show(value)} is not allowed: {' or '.join(messages)}") from None
+
+
+@cache
+def _adapter(hint: Any) -> "TypeAdapter[Any]":
+    """What checks values against an annotation; making one takes ten times as long as a check."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+    except Exception:  # a class with its own config
+        return TypeAdapter(hint)
 
 
 def _show(value: Any) -> str:

@@ -2,26 +2,34 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import torch
 from annotated_types import Gt, Interval
-from torch import nn
+from torch import Tensor, nn
 
 from mlc.backbones.base import Backbone
+from mlc.backbones.join import Join
 from mlc.batch import LabelStatistics, presence
 from mlc.calibration.auto import default_for as default_calibration
 from mlc.calibration.base import Calibrator
+from mlc.data.augment import Augmentation
 from mlc.data.dataset import Dataset, DatasetSource
+from mlc.data.text.encoder import TextEncoder
 from mlc.decisions.auto import default_for as default_decision
 from mlc.decisions.base import Decision
 from mlc.errors import UserError
+from mlc.experiment.auxiliary import AuxiliaryMaker, read_auxiliary
 from mlc.experiment.instantiate import Maker, check_value, did_you_mean, make
+from mlc.experiment.linear_recipe import with_linear_choices
 from mlc.experiment.pairing import check_fit, head_output, linked_output, made_up_labels
 from mlc.experiment.shipped import Config, load_shipped
 from mlc.heads.base import Head
+from mlc.inputs import MAIN, InputSpec
 from mlc.losses.base import Loss
-from mlc.model import Auxiliary, Classifier, Network, feature_size
+from mlc.model import Classifier, Network, feature_size
+from mlc.rows import LabelRows
 from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings, choose_device
 
@@ -38,39 +46,13 @@ _KINDS: dict[str, type] = {
     "schedule": Schedule,
     "trainer": TrainerSettings,
 }
+_OPTIONAL: dict[str, type] = {"text": TextEncoder, "join": Join, "augmentation": Augmentation}
 _FITTED = {"decision": default_decision, "calibration": default_calibration}
-_AUXILIARY_KEYS = ("feature", "weight", "head", "loss")
 
 
 def group_names() -> list[str]:
     """The config groups that a run is made of."""
-    return [*_KINDS, "auxiliary"]
-
-
-@dataclass(frozen=True)
-class AuxiliaryMaker:
-    """The config of an auxiliary head, checked.
-
-    Args:
-        feature: the backbone's feature that it reads.
-        weight: of its loss.
-        head, loss: what it is made of.
-    """
-
-    feature: str
-    weight: float
-    head: Maker
-    loss: Maker
-
-    def build(self, backbone: Backbone, labels: LabelStatistics) -> Auxiliary:
-        """The auxiliary head on this backbone.
-
-        Raises:
-            UserError: the backbone lacks the feature.
-        """
-        size = feature_size(backbone, self.feature, reader="auxiliary")
-        head = self.head(in_features=size, labels=labels)
-        return Auxiliary(feature=self.feature, head=head, loss=self.loss(labels=labels), weight=self.weight)
+    return [*_KINDS, *_OPTIONAL, "auxiliary"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +67,7 @@ class Recipe:
         settings: the trainer's settings.
         schedule: the learning-rate schedule.
         seed: the seed of everything.
+        init_from: folder of the run whose backbone this one starts with, or None.
     """
 
     config: Config
@@ -94,26 +77,32 @@ class Recipe:
     settings: TrainerSettings
     schedule: Schedule
     seed: int
+    init_from: Path | None
 
     @property
     def needs_label_sets(self) -> bool:
         """Whether the head must know the different label sets of the training rows."""
         return cast(type[Head], self.makers["head"].target).needs_label_sets
 
-    def data(self) -> Dataset:
+    def data(self, preparation: Mapping[str, Tensor] | None = None) -> Dataset:
         """The data, with levels as targets only where the loss reads levels, and else 0 or 1.
 
         Training rows that teach nothing (no known label, or weight 0) are left out, so that they are no part
         of a batch either.
 
+        Args:
+            preparation: what a run has fitted on its training rows; None fits it on these.
+
         Raises:
             UserError: the data cannot be read.
         """
-        dataset = self.source.load(seed=self.seed)
+        text: TextEncoder | None = self.makers["text"]() if "text" in self.makers else None
+        dataset = self.source.load(seed=self.seed, text=text, preparation=preparation)
         counting_N = dataset.train.counting_rows()
         if len(counting_N) < len(dataset.train):
             dataset = replace(dataset, train=dataset.train.rows(counting_N))
-        if not (dataset.train.y_NL > 1).any():
+        y_NL = dataset.train.y_NL
+        if isinstance(y_NL, LabelRows) or not (y_NL > 1).any():
             return dataset
         labels = self.statistics(dataset)
         if self.reads_levels(labels):
@@ -141,6 +130,24 @@ class Recipe:
         if self.auxiliary is not None:
             linked_output(self.auxiliary.head, self.auxiliary.loss, labels)
 
+    def without_text(self) -> "Recipe":
+        """The recipe for data that have no text: the backbone's choice of a text encoder means nothing."""
+        if "text" not in self.makers:
+            return self
+        config = {**self.config, "text": {}}
+        config["choices"] = {**config.get("choices", {}), "text": "none"}
+        makers = {group: maker for group, maker in self.makers.items() if group != "text"}
+        return replace(self, config=config, makers=makers)
+
+    def augmentation(
+        self, inputs: Mapping[str, InputSpec], preparation: Mapping[str, Tensor]
+    ) -> Augmentation | None:
+        """What changes the inputs of training batches, or None."""
+        if "augmentation" not in self.makers:
+            return None
+        augmentation: Augmentation = self.makers["augmentation"](inputs=inputs, preparation=preparation)
+        return augmentation
+
     def resolved(self, labels: LabelStatistics) -> "Recipe":
         """The recipe with every `auto` replaced by the choice that fits the head on this data."""
         choices = dict(self.config.get("choices", {}))
@@ -153,18 +160,42 @@ class Recipe:
                 makers[group] = make(config[group], group=group, kind=_KINDS[group])
         return replace(self, config=config, makers=makers)
 
-    def classifier(self, *, input_shape: tuple[int, ...], labels: LabelStatistics) -> Classifier:
+    def classifier(
+        self,
+        *,
+        inputs: Mapping[str, InputSpec],
+        labels: LabelStatistics,
+        auxiliary_labels: LabelStatistics | None = None,
+    ) -> Classifier:
         """The untrained classifier; the seed decides its initial weights.
 
+        Args:
+            inputs: what the backbone must know about each input.
+            labels: training label statistics.
+            auxiliary_labels: those of an auxiliary head that has targets of its own.
+
         Raises:
-            UserError: a head reads a feature that the backbone lacks.
+            UserError: a head reads a feature that the backbone lacks, or an auxiliary head lacks its targets.
         """
         torch.manual_seed(self.seed)
-        backbone: Backbone = self.makers["backbone"](input_shape=input_shape)
         make_head = self.makers["head"]
         reads = cast(type[Head], make_head.target).reads
+        if reads == "tokens" and self._joins(inputs):
+            raise UserError(
+                "this head reads positions, and the side inputs join after them: set join=none to leave the "
+                "side inputs out, or choose another head"
+            )
+        backbone = self._backbone(inputs)
         head = make_head(in_features=feature_size(backbone, reads, reader="head"), labels=labels)
-        auxiliary = self.auxiliary.build(backbone, labels) if self.auxiliary else None
+        auxiliary = None
+        if self.auxiliary is not None:
+            its_labels = auxiliary_labels if self.auxiliary.own_targets else labels
+            if its_labels is None:
+                raise UserError(
+                    "auxiliary.targets=own needs a data set with auxiliary labels: set "
+                    "dataset.auxiliary_labels, or auxiliary.targets=shared"
+                )
+            auxiliary = self.auxiliary.build(backbone, its_labels)
         return Classifier(
             network=Network(backbone=backbone, head=head, auxiliary=auxiliary),
             loss=self.makers["loss"](labels=labels),
@@ -172,7 +203,22 @@ class Recipe:
             decision=self.makers["decision"](n_labels=labels.n_labels),
         )
 
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def _joins(self, inputs: Mapping[str, InputSpec]) -> bool:
+        """Whether there are side inputs, and they are to be used."""
+        return len(inputs) > 1 and "join" in self.makers
+
+    def _backbone(self, inputs: Mapping[str, InputSpec]) -> Backbone:
+        """The backbone of the main input, and what joins it."""
+        backbone: Backbone = self.makers["backbone"](inputs=inputs)
+        if not self._joins(inputs):
+            return backbone
+        picture = None
+        if "picture" in inputs:
+            picture = self.makers["join.picture"](inputs={MAIN: inputs["picture"]})
+        joined: Backbone = self.makers["join"](backbone=backbone, inputs=inputs, picture=picture)
+        return joined
+
+    def optimizer(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         """The optimiser of these parameters."""
         optimizer: torch.optim.Optimizer = self.makers["optimizer"](params=parameters)
         return optimizer
@@ -185,7 +231,8 @@ def read_recipe(config: Config) -> Recipe:
         UserError: an unknown key, a value of the wrong type or out of range, or choices that do not fit
             one another; one sentence.
     """
-    known = [*group_names(), "seed", "choices"]
+    config = with_linear_choices(config)
+    known = [*group_names(), "seed", "init_from", "choices"]
     for key in config:
         if key not in known:
             raise UserError(f"{key} is no part of a config{did_you_mean(str(key), known)}")
@@ -197,14 +244,21 @@ def read_recipe(config: Config) -> Recipe:
         if group in _FITTED and node == {"auto": True}:
             continue
         makers[group] = make(node or {}, group=group, kind=kind)
+    for group, kind in _OPTIONAL.items():
+        if node := config.get(group):
+            check_value(dict[str, Any], node, name=group)
+            makers[group] = make({k: v for k, v in node.items() if k != "picture"}, group=group, kind=kind)
+    if "join" in makers:
+        makers["join.picture"] = make(config["join"].get("picture"), group="join.picture", kind=Backbone)
     recipe = Recipe(
         config=config,
         makers=makers,
-        auxiliary=_read_auxiliary(config.get("auxiliary")),
+        auxiliary=read_auxiliary(config.get("auxiliary")),
         source=makers["dataset"](),
         settings=makers["trainer"](),
         schedule=makers["schedule"](),
         seed=config["seed"],
+        init_from=_init_from(config.get("init_from")),
     )
     choose_device(recipe.settings.device)
     check_value(Annotated[float, Gt(0)], config["optimizer"].get("lr"), name="optimizer.lr")
@@ -213,24 +267,9 @@ def read_recipe(config: Config) -> Recipe:
     return recipe
 
 
-def _read_auxiliary(node: Any) -> AuxiliaryMaker | None:
-    """The auxiliary head of a config; None where there is none."""
-    if not node:
-        return None
-    check_value(dict[str, Any], node, name="auxiliary")
-    for key in (*node, *_AUXILIARY_KEYS):
-        if key not in _AUXILIARY_KEYS:
-            raise UserError(f"auxiliary.{key} is no option{did_you_mean(str(key), list(_AUXILIARY_KEYS))}")
-        if key not in node:
-            raise UserError(f"auxiliary.{key} is missing; it has {', '.join(_AUXILIARY_KEYS)}")
-    check_value(str, node["feature"], name="auxiliary.feature")
-    check_value(Annotated[float, Gt(0)], node["weight"], name="auxiliary.weight")
-    return AuxiliaryMaker(
-        feature=node["feature"],
-        weight=node["weight"],
-        head=make(node["head"], group="auxiliary.head", kind=Head),
-        loss=make(node["loss"], group="auxiliary.loss", kind=Loss),
-    )
+def _init_from(value: Any) -> Path | None:
+    check_value(str | None, value, name="init_from")
+    return None if value is None else Path(value).expanduser()
 
 
 def _check_pairing(recipe: Recipe) -> None:

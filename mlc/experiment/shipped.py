@@ -1,5 +1,7 @@
 """The configs that come with the project: where they are, what they are called, what they hold."""
 
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,11 @@ def shipped(group: str) -> list[str]:
 
 def load_shipped(group: str, name: str) -> Config:
     """One shipped config file, without its defaults list."""
-    node: Config = yaml.safe_load((config_folder() / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    return deepcopy(_read(config_folder() / group / f"{name}.yaml"))
+
+
+@cache
+def _read(path: Path) -> Config:
+    node: Config = yaml.safe_load(path.read_text(encoding="utf-8"))
     node.pop("defaults", None)
     return node

@@ -24,3 +24,19 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def forward(self, features: Tensor) -> LabelOutput:
         """The output model of every example."""
+
+
+class PositionHead(Head):
+    """A head that reads the positions of a picture or text."""
+
+    reads: ClassVar[str] = "tokens"
+
+    @abstractmethod
+    def forward(self, features: Tensor, mask_BT: Tensor | None = None) -> LabelOutput:
+        """The output model of every example.
+
+        Args:
+            features: B×T×C, one row per position.
+            mask_BT: the backbone's feature "mask", False where a text is over; None where all
+                positions count.
+        """

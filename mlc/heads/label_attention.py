@@ -1,6 +1,6 @@
 """Label attention head: each label looks where it wants."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from annotated_types import Gt
@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from mlc.batch import LabelStatistics
 from mlc.errors import UserError
-from mlc.heads.base import Head
+from mlc.heads.base import PositionHead
 from mlc.heads.priors import log_odds_of_frequency
 from mlc.outputs.independent import IndependentLabels
 
 
-class LabelAttentionHead(Head):
+class LabelAttentionHead(PositionHead):
     """One learned query per label attends over the positions of a picture or text, and finds one logit.
 
     Args:
@@ -31,8 +31,6 @@ class LabelAttentionHead(Head):
         Ridnik et al., "ML-Decoder: Scalable and Versatile Classification Head" (2023), one query per label.
     Differs: CAML has no maps to keys and values and one head; ML-Decoder adds a feed-forward layer and norms.
     """
-
-    reads: ClassVar[str] = "tokens"
 
     def __init__(
         self,
@@ -57,14 +55,24 @@ class LabelAttentionHead(Head):
             log_odds_of_frequency(labels) if prior_bias else torch.zeros(labels.n_labels)
         )
 
-    def forward(self, tokens_BTC: Tensor) -> IndependentLabels:
-        """A logit of every label, from B×T×C positions."""
-        queries = self._split(self.queries_LW).expand(len(tokens_BTC), -1, -1, -1)
-        keys, values = self._split(self.keys(tokens_BTC)), self._split(self.values(tokens_BTC))
-        seen_BLW = F.scaled_dot_product_attention(queries, keys, values).transpose(-3, -2).flatten(-2)
+    def forward(self, features: Tensor, mask_BT: Tensor | None = None) -> IndependentLabels:
+        """A logit of every label, from B×T×C positions; those where the mask is False are not looked at."""
+        queries = self._split(self.queries_LW).expand(len(features), -1, -1, -1)
+        keys, values = self._split(self.keys(features)), self._split(self.values(features))
+        seen = F.scaled_dot_product_attention(queries, keys, values, attn_mask=_attended(mask_BT))
+        seen_BLW = seen.transpose(-3, -2).flatten(-2)
         return IndependentLabels((seen_BLW * self.read_out_LW).sum(2) + self.bias_L)
 
     def _split(self, x: Tensor) -> Tensor:
         """...×W to ...×heads×n×W/heads, n being positions or labels."""
         parts: Tensor = x.unflatten(-1, (self.heads, -1))
         return parts.transpose(-3, -2)
+
+
+def _attended(mask_BT: Tensor | None) -> Tensor | None:
+    """Where to look, for each head and label alike; the first position where there is nothing to look at."""
+    if mask_BT is None:
+        return None
+    mask_BT = mask_BT.clone()
+    mask_BT[:, 0] |= ~mask_BT.any(1)
+    return mask_BT[:, None, None]

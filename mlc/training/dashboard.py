@@ -148,7 +148,7 @@ class Dashboard:
     def _image(self, tag: str, figure: "Figure", step: int) -> None:
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        from mlc.training.figures import png
+        from mlc.training.figure_style import png
 
         image = Summary.Image(encoded_image_string=png(figure), colorspace=4)
         image.width, image.height = (round(inches * 100) for inches in figure.get_size_inches())

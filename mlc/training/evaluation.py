@@ -1,18 +1,19 @@
 """Running a network over a split, fitting what is fitted there, and measuring."""
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mlc.batch import presence
+from mlc.batch import BatchInput, presence
 from mlc.data.dataset import Split
 from mlc.model import Classifier, Network
 from mlc.outputs.base import LabelOutput, NotDefinedError, concatenate
 from mlc.outputs.levels import LabelLevels
+from mlc.training.order import evaluation_order
 from mlc.training.settings import TrainerSettings, uses_bf16
 
 if TYPE_CHECKING:
@@ -92,17 +93,25 @@ def predict_split(network: Network, split: Split, settings: TrainerSettings, dev
     from mlc.metrics.suite import choose_mode
 
     bf16 = uses_bf16(settings.precision, device)
-    n_labels = split.y_NL.shape[1]
-    numbers_per_row = max(n_labels, _numbers_per_row(network, split))
+    numbers_per_row = max(split.n_labels, _numbers_per_row(network, split))
     mode, why = choose_mode(len(split), numbers_per_row, memory_limit_mb=settings.memory_limit_mb)
 
     def run() -> Iterator[Chunk]:
         return run_network(network, split, batch_size=settings.eval_batch_size, bf16=bf16)
 
     if mode == "streaming":
-        return Predictions(run, len(split), n_labels, numbers_per_row, kept=False, why=why)
-    whole = Chunk(concatenate([chunk.raw for chunk in run()]), split.y_NL, split.weight_N)
-    return Predictions(lambda: iter([whole]), len(split), n_labels, numbers_per_row, kept=True, why=why)
+        return Predictions(run, len(split), split.n_labels, numbers_per_row, kept=False, why=why)
+    whole = _joined(list(run()))
+    return Predictions(lambda: iter([whole]), len(split), split.n_labels, numbers_per_row, kept=True, why=why)
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    weights = [chunk.weight_B for chunk in chunks if chunk.weight_B is not None]
+    return Chunk(
+        concatenate([chunk.raw for chunk in chunks]),
+        torch.cat([chunk.y_BL for chunk in chunks]),
+        torch.cat(weights) if weights else None,
+    )
 
 
 @torch.no_grad()
@@ -116,7 +125,7 @@ def _numbers_per_row(network: Network, split: Split) -> int:
         numbers += tensor.numel()
         return tensor
 
-    row_1 = torch.zeros(1, dtype=torch.int64, device=split.y_NL.device)
+    row_1 = torch.zeros(1, dtype=torch.int64, device=split.device)
     network.eval()(split.select(row_1).inputs).map_tensors(count)
     network.train(was_training)
     return numbers
@@ -124,10 +133,12 @@ def _numbers_per_row(network: Network, split: Split) -> int:
 
 @torch.no_grad()
 def run_network(network: Network, split: Split, *, batch_size: int, bf16: bool) -> Iterator[Chunk]:
-    """What the network says about a split, batch by batch, in its own order."""
+    """What the network says about a split, batch by batch; rows of about one length together."""
     was_training = network.training
     network.eval()
-    rows_N = torch.arange(len(split), device=split.y_NL.device)
+    rows_N = torch.arange(len(split), device=split.device)
+    if split.lengths_N is not None:
+        rows_N = evaluation_order(split.lengths_N)
     try:
         for rows_B in rows_N.split(batch_size):
             batch = split.select(rows_B)
@@ -136,17 +147,18 @@ def run_network(network: Network, split: Split, *, batch_size: int, bf16: bool) 
         network.train(was_training)
 
 
-def forward(network: Network, inputs: Mapping[str, Tensor], *, bf16: bool) -> LabelOutput:
+def forward(network: Network, inputs: Mapping[str, BatchInput], *, bf16: bool) -> LabelOutput:
     """The network's output; with bf16 the layers run under autocast and the output is float32 again."""
     with autocast(inputs, bf16=bf16):
         output: LabelOutput = network(inputs)
     return output.map_tensors(Tensor.float)
 
 
-def autocast(inputs: Mapping[str, Tensor], *, bf16: bool) -> torch.autocast:
+def autocast(inputs: Mapping[str, BatchInput], *, bf16: bool) -> torch.autocast:
     """The context in which layers run in bf16, on the inputs' device; without bf16 it changes nothing."""
-    device = next(iter(inputs.values())).device.type
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=bf16)
+    first = next(iter(inputs.values()))
+    device = first.device if isinstance(first, Tensor) else first.ids_M.device
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
 @torch.no_grad()

@@ -4,9 +4,7 @@ Figures are made without pyplot: nothing global is touched, no window is opened,
 Matplotlib takes most of a second to import, so that the functions that start a figure do it.
 """
 
-import io
 import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from mlc.training.figure_style import BLUE, INK, MUTED, VERMILION, png, restrain, short
 from mlc.training.files import atomic_write_bytes
 from mlc.training.label_choice import MOST_SHOWN, frequent_and_worst
 
@@ -24,12 +23,8 @@ if TYPE_CHECKING:
     from mlc.metrics.calibration import Reliability
     from mlc.training.evaluation import Evaluation
 
-# Blue and vermilion of Okabe & Ito (2008): told apart with every kind of colour vision, and by lightness.
-_BLUE, _VERMILION = "#0072B2", "#D55E00"
-_INK, _MUTED, _RULE = "#222222", "#6B6B6B", "#E4E4E4"
 _WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 _FIFTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
-_LONGEST_NAME = 28
 
 
 @dataclass(frozen=True)
@@ -101,10 +96,10 @@ def reliability_figure(
 
     figure = Figure(figsize=(7.0, 6.6), dpi=100, facecolor="white", layout="constrained")
     curve_axes, share_axes = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    curve_axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as it should be")
+    curve_axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="as it should be")
     for curve in (
-        _Curve("uncalibrated", before, _VERMILION, "s", -0.19),
-        _Curve("calibrated", "after calibration", _BLUE, "o", 0.19),
+        _Curve("uncalibrated", before, VERMILION, "s", -0.19),
+        _Curve("calibrated", "after calibration", BLUE, "o", 0.19),
     ):
         if curve.key in diagrams:
             _draw_curve(curve_axes, share_axes, curve, diagrams[curve.key], ece.get(curve.key))
@@ -124,34 +119,22 @@ def label_f1_figure(label_names: Sequence[str], f1_L: Tensor, support_L: Tensor,
     f1 = f1_L[shown].nan_to_num().tolist()
     figure = Figure(figsize=(7.0, 1.4 + 0.27 * len(shown)), dpi=100, facecolor="white", layout="constrained")
     axes = figure.subplots()
-    axes.barh(rows, f1, height=0.68, color=_BLUE)
+    axes.barh(rows, f1, height=0.68, color=BLUE)
     for row, value in zip(rows, f1, strict=True):
         # White behind it, because the line of the mean may pass there.
-        axes.text(value + 0.012, row, f"{value:.2f}", va="center", fontsize=9, color=_INK, bbox=_WHITE)
+        axes.text(value + 0.012, row, f"{value:.2f}", va="center", fontsize=9, color=INK, bbox=_WHITE)
     macro_f1 = float(f1_L.nanmean())
-    axes.axvline(macro_f1, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0.5)
-    axes.set_xlabel(f"F1 (dashed: macro-F1 {macro_f1:.3f})", color=_INK)
+    axes.axvline(macro_f1, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0.5)
+    axes.set_xlabel(f"F1 (dashed: macro-F1 {macro_f1:.3f})", color=INK)
     axes.set(xlim=(0, 1.08), xticks=_FIFTHS, ylim=(len(shown) - 0.4, -0.6))
     if choice.sentence:
-        axes.axhline(MOST_SHOWN / 2 - 0.5, color=_MUTED, linewidth=0.8)
+        axes.axhline(MOST_SHOWN / 2 - 0.5, color=MUTED, linewidth=0.8)
     _set_title(axes, title, choice.sentence)
-    _restrain(axes, grid="x")
+    restrain(axes, grid="x")
     # A label's name may hold a "$", which would otherwise start a formula.
-    axes.set_yticks(rows, [_short(label_names[i]) for i in shown], color=_INK, parse_math=False)
+    axes.set_yticks(rows, [short(label_names[i]) for i in shown], color=INK, parse_math=False)
     _write_support(axes, support_L[shown].tolist())
     return figure
-
-
-def png(figure: "Figure", *, dots_per_inch: int = 100) -> bytes:
-    """Render a figure to a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; that is no reason to alarm anybody.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=dots_per_inch)
-    return buffer.getvalue()
 
 
 def _draw_curve(
@@ -182,27 +165,27 @@ def _draw_curve(
 def _label_reliability(curve_axes: "Axes", share_axes: "Axes", title: str) -> None:
     # Scores read as probabilities may pass 1 (expected labels of a factorised head); they are not cut off.
     curve_axes.set(xlim=(0, max(1.0, curve_axes.dataLim.x1)), ylim=(0, 1))
-    curve_axes.set_ylabel("how often the label is true", color=_INK)
+    curve_axes.set_ylabel("how often the label is true", color=INK)
     share_axes.set_yscale("log")
     share_axes.set_ylim(top=1)
     share_axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     share_axes.minorticks_off()
-    share_axes.set_ylabel("share of\npredictions", color=_INK)
-    share_axes.set_xlabel("probability given to the label", color=_INK)
+    share_axes.set_ylabel("share of\npredictions", color=INK)
+    share_axes.set_xlabel("probability given to the label", color=INK)
     # Above the axes, because a curve may run anywhere inside them.
     legend = curve_axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.01, 1.0),
         frameon=False,
         fontsize=9.5,
-        labelcolor=_INK,
+        labelcolor=INK,
         borderpad=0.2,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
     _set_title(curve_axes, title, "")
-    _restrain(curve_axes, grid="both")
-    _restrain(share_axes, grid="y")
+    restrain(curve_axes, grid="both")
+    restrain(share_axes, grid="y")
 
 
 def _write_support(axes: "Axes", support: Sequence[float]) -> None:
@@ -210,26 +193,13 @@ def _write_support(axes: "Axes", support: Sequence[float]) -> None:
     right = axes.twinx()
     right.set(ylim=axes.get_ylim())
     right.set_yticks(range(len(support)), [f"{rows:,.0f}" for rows in support])
-    right.set_title("rows", loc="right", fontsize=9, color=_MUTED, pad=4)
+    right.set_title("rows", loc="right", fontsize=9, color=MUTED, pad=4)
     right.spines[:].set_visible(False)
     for side in (axes, right):
         side.tick_params(axis="y", length=0, labelsize=9)
-    right.tick_params(axis="y", labelcolor=_MUTED)
+    right.tick_params(axis="y", labelcolor=MUTED)
 
 
 def _set_title(axes: "Axes", title: str, subtitle: str) -> None:
-    axes.figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=_INK, parse_math=False)
-    axes.set_title(textwrap.fill(subtitle, 56), loc="left", fontsize=9, color=_MUTED, pad=6)
-
-
-def _restrain(axes: "Axes", *, grid: str) -> None:
-    axes.grid(axis=grid, color=_RULE, linewidth=0.8)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_MUTED)
-    axes.tick_params(colors=_MUTED, labelsize=9.5)
-
-
-def _short(name: str) -> str:
-    line = " ".join(name.split())
-    return line if len(line) <= _LONGEST_NAME else f"{line[: _LONGEST_NAME - 1]}…"
+    axes.figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK, parse_math=False)
+    axes.set_title(textwrap.fill(subtitle, 56), loc="left", fontsize=9, color=MUTED, pad=6)

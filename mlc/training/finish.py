@@ -17,6 +17,7 @@ from mlc.training.loop import Session
 from mlc.training.progress import Progress
 from mlc.training.report import final_report, write_per_label_csv, write_results
 from mlc.training.run_files import RunFiles, save_classifier
+from mlc.training.settings import TrainerSettings
 from mlc.training.validation_rows import rows_to_fit_on
 
 
@@ -47,7 +48,10 @@ def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard)
     files.figures.mkdir(exist_ok=True)
     write_figures(files.figures, figures)
     dashboard.finish(
-        session.position.step, evaluations, figures=figures, hyperparameters=_hyperparameters(job.config)
+        session.position.step,
+        evaluations,
+        figures=figures,
+        hyperparameters=_hyperparameters(job.config, settings),
     )
     # Written last: a run with results is a finished run.
     run = _run_section(job, session, fit, mode=test.why, finish_time_s=time.perf_counter() - start_s)
@@ -84,14 +88,14 @@ def _run_section(job: Job, session: Session, fit: Fit, *, mode: str, finish_time
     }
 
 
-def _hyperparameters(config: Mapping[str, Any]) -> dict[str, Any]:
+def _hyperparameters(config: Mapping[str, Any], settings: TrainerSettings) -> dict[str, Any]:
     """What the HParams tab compares: the names of the choices, the seed, and the settings people turn."""
-    trainer, optimizer = config["trainer"], config["optimizer"]
+    optimizer = config["optimizer"]
     return {
         **config["choices"],
         "seed": config["seed"],
         "lr": optimizer["lr"],
         "weight_decay": optimizer["weight_decay"],
-        "batch_size": trainer["batch_size"],
-        "max_epochs": trainer["max_epochs"],
+        "batch_size": settings.batch_size,
+        "max_epochs": settings.max_epochs,
     }

@@ -1,16 +1,16 @@
 """A job: one run with everything it needs, built from its config."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
-from torch import nn
 
+from mlc.data.augment import Augmentation
 from mlc.data.dataset import Dataset
 from mlc.model import Classifier
+from mlc.training.parameter_groups import MakeOptimizer
 from mlc.training.run_files import Facts
 from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings
@@ -26,8 +26,9 @@ class Job:
         dataset: loaded data, on the CPU.
         facts: what a classifier needs to be built again without the data.
         classifier: untrained, on the CPU.
-        make_optimizer: from parameters to the optimiser.
+        make_optimizer: from parameters, or groups of them, to the optimiser.
         schedule: the learning-rate schedule.
+        augment: changes the inputs of training batches, or None.
         settings: the trainer's settings.
         seed: the seed of everything.
         notes: sentences about the data and the choices, for the log and the results.
@@ -38,8 +39,9 @@ class Job:
     dataset: Dataset
     facts: Facts
     classifier: Classifier
-    make_optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+    make_optimizer: MakeOptimizer
     schedule: Schedule
+    augment: Augmentation | None
     settings: TrainerSettings
     seed: int
     notes: tuple[str, ...]

@@ -7,7 +7,7 @@ after each epoch: validate, log, remember the best, save, stop early.
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,11 +15,14 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from mlc.batch import Batch, presence
+from mlc.data.augment import Augmentation
 from mlc.data.dataset import Split
 from mlc.errors import Fault, UserError
 from mlc.losses.base import Loss
 from mlc.model import Network
 from mlc.training.evaluation import autocast
+from mlc.training.linear_baseline import LinearBaseline, fit_linear
+from mlc.training.order import Sampler, epoch_order
 from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings, uses_bf16
 
@@ -66,6 +69,8 @@ class Session:
     settings: TrainerSettings
     seed: int
     device: str
+    augment: Augmentation | None = None
+    sampler: Sampler | None = None
     position: Position = field(default_factory=Position)
 
     def state(self) -> dict[str, Any]:
@@ -115,9 +120,14 @@ def fit(
         on_step: called every `log_every_steps` steps.
         on_epoch: called after each epoch with the metrics and whether the monitored one is the best so far.
     """
-    while not nothing_left(session.position, session.settings):
+    settings = session.settings
+    while not nothing_left(session.position, settings):
         start_s = time.perf_counter()
-        _train_epoch(session, train, on_step)
+        if isinstance(settings, LinearBaseline):
+            fit_linear(session.network, train, settings)
+            session.position.epoch += 1
+        else:
+            _train_epoch(session, train, on_step)
         trained_s = time.perf_counter()
         metrics = validate()
         session.position.train_time_s += trained_s - start_s
@@ -131,7 +141,14 @@ def _train_epoch(session: Session, train: Split, on_step: Callable[[StepReport],
     settings, position = session.settings, session.position
     bf16 = uses_bf16(settings.precision, session.device)
     base_rates = [group["initial_lr"] for group in optimizer.param_groups]
-    batches = epoch_order(len(train), settings.batch_size, seed=session.seed, epoch=position.epoch)
+    batches = epoch_order(
+        len(train),
+        settings.batch_size,
+        seed=session.seed,
+        epoch=position.epoch,
+        lengths_N=train.lengths_N,
+        sampler=session.sampler,
+    )
     meter = _Meter(session.device)
     network.train()
     for i, rows_B in enumerate(batches):
@@ -139,6 +156,8 @@ def _train_epoch(session: Session, train: Split, on_step: Callable[[StepReport],
         for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
             group["lr"] = rate * factor
         batch = train.select(rows_B.to(session.device, non_blocking=True))
+        if session.augment is not None:
+            batch = replace(batch, inputs=session.augment(batch.inputs))
         loss_mean = objective(network, loss, batch, bf16=bf16)
         optimizer.zero_grad(set_to_none=True)
         loss_mean.backward()
@@ -161,21 +180,14 @@ def objective(network: Network, loss: Loss, batch: Batch, *, bf16: bool) -> Tens
     if beside is None or outputs.auxiliary is None:
         return mean
     output = outputs.auxiliary.map_tensors(Tensor.float)
-    y_BL = batch.y_BL if beside.loss.reads_levels(output) else presence(batch.y_BL)
+    y_BL = batch.y_BL
+    if beside.own_targets:
+        assert batch.auxiliary_BA is not None, "checked when the run was made"
+        y_BL = batch.auxiliary_BA
+    if not beside.loss.reads_levels(output):
+        y_BL = presence(y_BL)
     beside_mean: Tensor = beside.loss(output, y_BL, batch.weight_B).mean()
     return mean + beside.weight * beside_mean
-
-
-def epoch_order(n_rows: int, batch_size: int, *, seed: int, epoch: int) -> list[Tensor]:
-    """The batches of one epoch, as row indices; a function of seed and epoch, so that resume needs no state.
-
-    A last batch of a single row joins the one before, because batch normalisation cannot train on one row.
-    """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    batches = list(torch.randperm(n_rows, generator=generator).split(batch_size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        batches[-2:] = [torch.cat(batches[-2:])]
-    return batches
 
 
 def _observe(session: Session, metrics: Mapping[str, float]) -> bool:

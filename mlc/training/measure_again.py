@@ -2,10 +2,12 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlc.data.dataset import Dataset
 from mlc.errors import UserError
+from mlc.inputs import InputSpec
 from mlc.model import Classifier
 from mlc.training.evaluation import Evaluation, evaluate, fit_on_validation, predict_split
 from mlc.training.report import label_table, summary_table
@@ -74,12 +76,16 @@ def _check_data(dataset: Dataset, facts: Facts) -> None:
     wrong = ""
     if dataset.label_names != facts.label_names:
         wrong = "other labels than"
-    elif dataset.input_shape != facts.input_shape:
-        wrong = f"rows of shape {dataset.input_shape}, not {facts.input_shape} like"
+    elif dataset.inputs != facts.inputs:
+        wrong = f"inputs that are {_described(dataset.inputs)}, not {_described(facts.inputs)} like"
     if wrong:
         raise UserError(
             f"{dataset.name} has {wrong} the data this classifier was trained on: give it the same files"
         )
+
+
+def _described(inputs: Mapping[str, InputSpec]) -> str:
+    return " and ".join(f"{spec.kind} of shape {spec.shape}" for spec in inputs.values())
 
 
 def _compare(path: Path, evaluations: dict[str, Evaluation]) -> str:

@@ -10,6 +10,7 @@ from typing import IO
 import torch
 from torch import Tensor
 
+from mlc.batch import BatchInput
 from mlc.model import Classifier
 from mlc.outputs.base import LabelOutput, NotDefinedError
 from mlc.outputs.levels import LabelLevels
@@ -19,7 +20,7 @@ from mlc.training.files import atomic_path
 @torch.no_grad()
 def predict_file(
     classifier: Classifier,
-    chunks: Iterable[Mapping[str, Tensor]],
+    chunks: Iterable[Mapping[str, BatchInput]],
     target: Path,
     *,
     label_names: Sequence[str],
@@ -50,7 +51,7 @@ class _Row:
     levels_L: list[int] | None
 
 
-def _rows(classifier: Classifier, chunks: Iterable[Mapping[str, Tensor]]) -> Iterator[_Row]:
+def _rows(classifier: Classifier, chunks: Iterable[Mapping[str, BatchInput]]) -> Iterator[_Row]:
     for inputs in chunks:
         linked = classifier.loss.link(classifier.network(inputs))
         output = classifier.calibrator(linked)
@@ -60,6 +61,22 @@ def _rows(classifier: Classifier, chunks: Iterable[Mapping[str, Tensor]]) -> Ite
         if isinstance(linked, LabelLevels):
             levels = linked.levels().tolist()
         yield from map(_Row, decided_BL.tolist(), values_BL.tolist(), [kind] * len(levels), levels)
+
+
+def predict_text(
+    classifier: Classifier, inputs: Mapping[str, BatchInput], *, label_names: Sequence[str]
+) -> str:
+    """A table of all labels of one example, the most probable first; decided labels are marked."""
+    with torch.no_grad():
+        (row,) = _rows(classifier, [inputs])
+    order = sorted(range(len(label_names)), key=lambda label: -row.values_L[label])
+    width = max(map(len, label_names))
+    lines = [
+        f"{'*' if row.decided_L[label] else ' '} {label_names[label]:<{width}}  {row.values_L[label]:.3f}"
+        for label in order
+    ]
+    decided = [label_names[label] for label in order if row.decided_L[label]]
+    return "\n".join([*lines, f"{row.kind}; * decided: {', '.join(decided) if decided else 'no label'}"])
 
 
 def _probabilities(output: LabelOutput) -> tuple[str, Tensor]:

@@ -5,7 +5,6 @@ import io
 import json
 import math
 import shlex
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,12 @@ from torch import Tensor
 
 from mlc.training.files import atomic_write_text
 from mlc.training.label_choice import frequent_and_worst
+from mlc.training.text_table import align, shorten
 
 if TYPE_CHECKING:  # the metrics import torchmetrics, which a table does not need
     from mlc.training.evaluation import Evaluation
 
 FORMAT_VERSION = 1
-_LONGEST_NAME = 32
 _SUMMARY = {
     "micro_f1": "micro-F1",
     "macro_f1": "macro-F1",
@@ -74,9 +73,9 @@ def label_table(label_names: Sequence[str], evaluation: "Evaluation", *, thresho
     rows = [["label", *(heading for _, heading, _ in shown)]]
     for i in choice.indices:
         cells = [_number(float(columns[key][i]), form) for key, _, form in shown]
-        rows.append([_short(label_names[i]), *cells])
+        rows.append([shorten(label_names[i]), *cells])
     note = f"\n({choice.sentence}; per_label.csv has all)" if choice.sentence else ""
-    return _align(rows) + note
+    return align(rows) + note
 
 
 def summary_table(evaluations: "Mapping[str, Evaluation]") -> str:
@@ -90,7 +89,7 @@ def summary_table(evaluations: "Mapping[str, Evaluation]") -> str:
         for split, value in values.items():
             if value is None:
                 reasons[f"{title}: {evaluations[split].reasons.get(name, 'not computed')}"] = None
-    return "\n".join([_align(rows), *(f"- {reason}" for reason in reasons)])
+    return "\n".join([align(rows), *(f"- {reason}" for reason in reasons)])
 
 
 def where_next(folder: Path) -> str:
@@ -167,24 +166,3 @@ def _label_columns(evaluation: "Evaluation", thresholds_L: Tensor | None) -> dic
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None or math.isnan(value) else format(value, form)
-
-
-def _short(name: str) -> str:
-    line = " ".join(name.split())
-    return line if len(line) <= _LONGEST_NAME else f"{line[: _LONGEST_NAME - 3]}..."
-
-
-def _align(rows: Sequence[Sequence[str]]) -> str:
-    """Columns in line: the first to the left, the others, which are numbers, to the right."""
-    widths = [max(_width(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *rest in rows:
-        padded = [first + " " * (widths[0] - _width(first))]
-        padded += [" " * (width - _width(cell)) + cell for cell, width in zip(rest, widths[1:], strict=True)]
-        lines.append("  ".join(padded))
-    return "\n".join(lines)
-
-
-def _width(text: str) -> int:
-    """Columns that a text takes on a terminal: two for each Chinese, Japanese or Korean character."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

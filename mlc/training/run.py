@@ -17,9 +17,13 @@ from mlc.training.evaluation import Evaluation, Predictions, evaluate, fit_on_va
 from mlc.training.files import atomic_write_text
 from mlc.training.finish import finish
 from mlc.training.job import Job, config_yaml
-from mlc.training.loop import Position, Session, StepReport, epoch_order, fit, nothing_left
+from mlc.training.linear_baseline import LinearBaseline
+from mlc.training.loop import Position, Session, StepReport, fit, nothing_left
+from mlc.training.order import epoch_order
+from mlc.training.parameter_groups import make_optimizer
 from mlc.training.progress import Progress
 from mlc.training.run_files import RunFiles
+from mlc.training.sampling import ClassAwareSampler
 from mlc.training.settings import RANKING_METRICS, TrainerSettings, choose_device
 from mlc.training.validation_rows import rows_that_pick
 
@@ -122,6 +126,8 @@ def why_finished(folder: Path, settings: TrainerSettings) -> str:
     position = Position(**load_checkpoint(files.last)["position"])
     if not nothing_left(position, settings) or not files.results.exists():
         return ""
+    if isinstance(settings, LinearBaseline):
+        return "its linear classifiers are fitted"
     if position.epoch >= settings.max_epochs:
         return f"all {position.epoch} epochs are done; trainer.max_epochs=<more> trains longer"
     return (
@@ -132,13 +138,14 @@ def why_finished(folder: Path, settings: TrainerSettings) -> str:
 def _session(job: Job, device: str) -> Session:
     job.classifier.to(device)
     torch.manual_seed(job.seed)
-    optimizer = job.make_optimizer(job.classifier.network.parameters())
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
+    class_aware = job.settings.sampling == "class_aware"
+    sampler = ClassAwareSampler.of(job.dataset.train.y_NL) if class_aware else None
     return Session(
         network=job.classifier.network,
         loss=job.classifier.loss,
-        optimizer=optimizer,
+        optimizer=make_optimizer(job.make_optimizer, job.classifier.network),
+        augment=job.augment,
+        sampler=sampler,
         schedule=job.schedule,
         settings=job.settings,
         seed=job.seed,

@@ -1,7 +1,7 @@
 """The names of what a run keeps in its folder, and what becomes of a trained classifier on disk."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mlc.batch import LabelStatistics
 from mlc.errors import UserError
+from mlc.inputs import InputSpec
 from mlc.model import Classifier
 from mlc.training.checkpoint import load_checkpoint, save_checkpoint
 
@@ -70,28 +71,35 @@ class Facts:
     """What must be known about the data to build a classifier again without it.
 
     Args:
-        input_shape: shape of one example's main input.
+        inputs: what the backbone must know about each input.
         label_names: the L labels.
         labels: training label statistics.
         preparation: what new rows are prepared with.
+        auxiliary: training label statistics of an auxiliary head that has targets of its own, or None.
     """
 
-    input_shape: tuple[int, ...]
+    inputs: Mapping[str, InputSpec]
     label_names: tuple[str, ...]
     labels: LabelStatistics
     preparation: Mapping[str, Tensor]
+    auxiliary: LabelStatistics | None = None
 
 
 def save_classifier(path: Path, classifier: Classifier, facts: Facts) -> None:
     """Write the state of every part, and the facts, to one file."""
     tree: dict[str, Any] = {
         "parts": {name: part.state_dict() for name, part in classifier.parts().items()},
-        "input_shape": facts.input_shape,
+        "inputs": {name: asdict(spec) for name, spec in facts.inputs.items()},
         "label_names": facts.label_names,
         "preparation": dict(facts.preparation),
-        "labels": {field.name: getattr(facts.labels, field.name) for field in fields(facts.labels)},
+        "labels": _plain(facts.labels),
+        "auxiliary": None if facts.auxiliary is None else _plain(facts.auxiliary),
     }
     save_checkpoint(path, tree)
+
+
+def _plain(labels: LabelStatistics) -> dict[str, Any]:
+    return {field.name: getattr(labels, field.name) for field in fields(labels)}
 
 
 def load_facts(path: Path) -> tuple[Facts, Mapping[str, Mapping[str, Tensor]]]:
@@ -104,9 +112,13 @@ def load_facts(path: Path) -> tuple[Facts, Mapping[str, Mapping[str, Tensor]]]:
     if "parts" not in tree:
         raise UserError(f"{path} is a checkpoint but no classifier: one file has been put in another's place")
     facts = Facts(
-        input_shape=tuple(tree["input_shape"]),
+        inputs={
+            name: InputSpec(**{**spec, "shape": tuple(spec["shape"])})
+            for name, spec in tree["inputs"].items()
+        },
         label_names=tuple(tree["label_names"]),
         labels=LabelStatistics(**tree["labels"]),
         preparation=tree["preparation"],
+        auxiliary=LabelStatistics(**tree["auxiliary"]) if tree["auxiliary"] else None,
     )
     return facts, tree["parts"]

@@ -43,6 +43,8 @@ class TrainerSettings:
         precision: "bf16" runs the network under autocast; "auto" does so on CUDA devices of capability 8.0
             and newer, by this rule and never by a stopwatch, so that two runs agree.
         clip_norm: largest gradient norm, or None.
+        sampling: "all" takes every training row once an epoch; "class_aware" draws as many rows, each time
+            first a label and then a row that has it, so that rare labels are seen more often.
         monitor: validation metric that picks the best checkpoint, stops early and drives schedule=plateau.
         patience: epochs without improvement before the run stops, or None.
         log_every_steps: steps between training points in TensorBoard.
@@ -57,6 +59,7 @@ class TrainerSettings:
     device: str
     precision: Literal["fp32", "bf16", "auto"]
     clip_norm: Annotated[float, Gt(0)] | None
+    sampling: Literal["all", "class_aware"]
     monitor: str
     patience: Annotated[int, Gt(0)] | None
     log_every_steps: Annotated[int, Gt(0)]

@@ -1,6 +1,5 @@
 """Which validation rows pick the checkpoint, and which fit the calibrator and the decision rule."""
 
-from mlc.batch import presence
 from mlc.data.dataset import Split
 from mlc.data.stratify import stratified_split
 from mlc.errors import UserError
@@ -19,7 +18,7 @@ def rows_to_fit_on(valid: Split, settings: TrainerSettings, *, seed: int) -> Spl
 
 def _half(valid: Split, *, seed: int, held_out: bool) -> Split:
     counting = valid.rows(valid.counting_rows())
-    halves = stratified_split(presence(counting.y_NL), fraction=0.5, seed=seed)
+    halves = stratified_split(counting.y_NL, fraction=0.5, seed=seed)
     # Of two or three rows, stratification can put all on one side.
     if min(map(len, halves)) == 0:
         raise UserError(

@@ -4,7 +4,9 @@ import importlib
 import inspect
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor
 from mlc.backbones.base import Backbone
 from mlc.backbones.mlp import MLP
 from mlc.batch import LabelStatistics
+from mlc.inputs import InputSpec
 from mlc.losses.base import Loss, PairingError
 from mlc.model import Network
 from mlc.outputs.base import LabelOutput
@@ -22,7 +25,6 @@ from mlc.outputs.base import LabelOutput
 CONFIGS = Path(__file__).parents[2] / "configs"
 ROWS, FEATURES, LABELS = 16, 6, 5
 HYDRA_KEYS = {"defaults", "_target_", "_partial_"}
-RUNTIME_ARGUMENTS = {"in_features", "labels", "input_shape", "params"}
 
 
 def _targets() -> dict[str, Tensor]:
@@ -39,6 +41,11 @@ TARGETS = _targets()
 LEVELS_BL = TARGETS["several"] * (1 + torch.arange(ROWS)[:, None] % 3)
 
 
+def numbers(*shape: int) -> dict[str, InputSpec]:
+    """What a backbone is told of examples that are numbers, or pictures if there are three sides."""
+    return {"x": InputSpec("pictures" if len(shape) == 3 else "numbers", shape)}
+
+
 def inputs() -> Tensor:
     """ROWS×FEATURES inputs, the same at every call."""
     return torch.randn(ROWS, FEATURES, generator=torch.Generator().manual_seed(0))
@@ -52,8 +59,13 @@ def names(group: str) -> list[str]:
 
 
 def read(group: str, name: str) -> dict[str, Any]:
-    """The whole YAML file."""
-    content: dict[str, Any] = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text())
+    """The whole YAML file, a fresh copy at every call."""
+    return deepcopy(_read(group, name))
+
+
+@cache
+def _read(group: str, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((CONFIGS / group / f"{name}.yaml").read_text(encoding="utf-8"))
     return content
 
 
@@ -105,7 +117,7 @@ def small_network(head: str, world: str, *, width: int = 16) -> Network:
     if reads == "tokens":
         backbone = Positions(width=width)
     else:
-        backbone = MLP(input_shape=(FEATURES,), widths=[width], input_dropout=0.0, dropout=0.0, norm="none")
+        backbone = MLP(inputs=numbers(FEATURES), widths=[width], input_dropout=0.0, dropout=0.0, norm="none")
     in_features, labels = backbone.feature_sizes[reads], statistics(targets(world))
     return Network(backbone=backbone, head=build("head", head, in_features=in_features, labels=labels))
 
@@ -142,6 +154,7 @@ def heads_named_by(loss: str) -> set[str]:
     return set(re.findall(r"head=(\w+)", header))
 
 
+@cache
 def fits(head: str, loss: str, world: str) -> bool:
     """Whether the loss accepts the head's output."""
     try:

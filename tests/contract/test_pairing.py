@@ -23,7 +23,7 @@ FAMILY = {
     "sigmoid": {
         *("absolute_kl", "binary_cross_entropy", "factorised_product", "squared_error"),
         *("asymmetric", "categorical_on_sigmoid", "distribution_balanced", "focal", "hill", "soft_f1"),
-        *("negative_log_likelihood", "two_way", "zlpr"),
+        *("negative_log_likelihood", "squared_hinge", "two_way", "zlpr"),
     },
     "softmax": {"categorical_cross_entropy"},
     "factorised": {"absolute_kl", "factorised_kl_mse", "factorised_product"},

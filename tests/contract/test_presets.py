@@ -3,19 +3,29 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from hydra.core.global_hydra import GlobalHydra
+from torch import Tensor
 
+from mlc.data.dataset import Dataset
+from mlc.data.examples import Codes, Examples
+from mlc.data.picture_rows import PictureRows
+from mlc.data.pipeline import build_dataset
+from mlc.data.schema import Attribute, Schema
+from mlc.data.splitting import Splitting
+from mlc.data.text.encoder import TextEncoder
 from mlc.experiment.assemble import make_job
 from mlc.experiment.compose import compose_runs
-from mlc.experiment.recipe import read_recipe
+from mlc.experiment.recipe import Recipe, read_recipe
 from mlc.training.evaluation import evaluate, fit_on_validation, predict_split
 from mlc.training.job import Job
 from mlc.training.loop import objective
@@ -56,18 +66,71 @@ def sweep(name: str) -> dict[str, list[str]]:
     return {key: str(values).split(",") for key, values in params.items()}
 
 
-def make_small(config: Config, root: Path) -> None:
-    """Put made-up files where the config's own will be looked for, or ask for few pictures."""
+def different_jobs(name: str) -> list[Config]:
+    """Jobs of a preset, so many that every choice of the sweep is in one of them."""
+    seen: set[tuple[str, str]] = set()
+    found = []
+    for config in jobs(name):
+        chosen = set(config["choices"].items())
+        if not chosen <= seen:
+            found.append(config)
+        seen |= chosen
+    return found
+
+
+def small_recipe(config: Config, root: Path) -> Recipe:
+    """Made-up files where the config's own will be looked for, few pictures, or a source of made-up rows."""
     dataset = config["dataset"]
     if "n_train" in dataset:
         dataset |= {"n_train": 40, "n_test": 20}
-        return
+        return read_recipe(config)
+    if dataset["_target_"] != "mlc.data.mulan.Mulan":
+        return replace(
+            read_recipe(config), source=MadeUp(texts="text" in config["choices"] and config["text"] != {})
+        )
     folder = root / dataset["folder"]
     if not folder.exists():
         folder.mkdir()
         written = write_mulan(root / f"{dataset['folder']} source")
         for key, file in (("train", "train.arff"), ("test", "test.arff"), ("labels", "labels.xml")):
             shutil.copy(written / file, folder / dataset[key])
+    return read_recipe(config)
+
+
+class MadeUp:
+    """Rows of words and numbers, or of grey pictures, in place of files that must be downloaded."""
+
+    def __init__(self, *, texts: bool) -> None:
+        self._texts = texts
+
+    def load(
+        self, *, seed: int, text: TextEncoder | None = None, preparation: Mapping[str, Tensor] | None = None
+    ) -> Dataset:
+        random = np.random.default_rng(seed)
+        numbers = Codes(Schema((Attribute("a"), Attribute("b"))), random.normal(size=(60, 2)))
+        pixels = torch.from_numpy(random.integers(256, size=(60, 1, 16, 16), dtype=np.uint8))
+        words = [" ".join(random.choice(["red", "green", "blue", "grey"], size=5)) for _ in range(60)]
+        examples = Examples(
+            label_names=("a", "b", "c"),
+            y_NL=torch.from_numpy(random.random((60, 3)) < 0.4).float(),
+            codes=numbers if self._texts else None,
+            text=words if self._texts else None,
+            pictures=None if self._texts else PictureRows.every(pixels),
+            auxiliary_names=("d", "e"),
+            auxiliary_NA=torch.from_numpy(random.random((60, 2)) < 0.4).float(),
+        )
+        return build_dataset(
+            examples,
+            name="made up",
+            splitting=Splitting(),
+            text=text,
+            standardise=True,
+            seed=seed,
+            preparation=preparation,
+        )
+
+    def read_inputs(self, path: Path, *, preparation: Mapping[str, Tensor], chunk_rows: int) -> Iterator[Any]:
+        raise NotImplementedError
 
 
 def two_steps(job: Job) -> list[torch.Tensor]:
@@ -112,9 +175,8 @@ def test_composes_every_job(name: str) -> None:
 
 @PRESETS
 def test_trains_and_is_measured(name: str, tmp_path: Path) -> None:
-    for config in jobs(name):
-        make_small(config, tmp_path)
-        job = make_job(read_recipe(config), tmp_path / "run")
+    for config in different_jobs(name):
+        job = make_job(small_recipe(config, tmp_path), tmp_path / "run", fresh=True)
         before = [parameter.detach().clone() for parameter in job.classifier.network.parameters()]
         assert all(loss.isfinite() for loss in two_steps(job)), config["choices"]
         after = job.classifier.network.parameters()

@@ -94,20 +94,29 @@ def test_overfits_sixteen_rows(pair: Pair) -> None:
     # Small steps: larger ones push every linear count below its floor, where it has no gradient.
     optimizer = torch.optim.Adam(network.parameters(), lr=0.005)
     curve: list[float] = []
-    for _ in range(200):
+    for step in range(1, 201):
         optimizer.zero_grad()
         mean = loss(network({"x": inputs()}), pair.y_BL).mean()
         mean.backward()
         optimizer.step()
         curve.append(mean.item())
-    lowest, forgiving = lowest_mean_loss(pair), pair.loss in FORGIVING
-    assert curve[-1] - lowest < (0.2 if forgiving else 0.1) * (curve[0] - lowest)
+        if step % 20 == 0 and fits_well(pair, curve, network):
+            return
+    pytest.fail(f"the loss goes from {curve[0]} to {curve[-1]}")
+
+
+@torch.no_grad()
+def fits_well(pair: Pair, curve: list[float], network: Network) -> bool:
+    """Whether the loss is near its lowest, and true labels are ahead of the others."""
+    lowest, forgiving, loss = lowest_mean_loss(pair), pair.loss in FORGIVING, pair.make_loss()
+    if not curve[-1] - lowest < (0.2 if forgiving else 0.1) * (curve[0] - lowest):
+        return False
     if loss.warning is not None:
-        return  # a loss that warns of itself may leave a useless ranking, however well it is fitted
+        return True  # a loss that warns of itself may leave a useless ranking, however well it is fitted
     scores_BL, true_BL = loss.link(network({"x": inputs()})).score_logits(), pair.y_BL.bool()
     ahead_BLL = scores_BL[:, :, None] > scores_BL[:, None, :]
     wanted_BLL = true_BL[:, :, None] & ~true_BL[:, None, :]
-    assert ahead_BLL[wanted_BLL].float().mean() >= (0.8 if forgiving else 1.0)
+    return bool(ahead_BLL[wanted_BLL].float().mean() >= (0.8 if forgiving else 1.0))
 
 
 @pytest.mark.parametrize("pair", SEPARATE_PAIRS, ids=str)
@@ -145,11 +154,14 @@ def test_a_batch_without_labels_leaves_a_coupled_loss_finite(pair: Pair) -> None
 
 @pytest.mark.parametrize("pair", SEPARATE_PAIRS, ids=str)
 def test_rows_without_labels_are_treated_as_the_loss_says(pair: Pair) -> None:
-    network, loss = pair.make_network(), pair.make_loss()
-    output = network({"x": inputs()})
-    loss_B = loss(output, torch.zeros(ROWS, LABELS))
-    loss_B.sum().backward()
-    moved = any(parameter.grad.any() for parameter in network.parameters() if parameter.grad is not None)
+    loss, moved, lost = pair.make_loss(), False, False
+    # At the start a margin may be kept already, and other parameters may give no count at all.
+    for network in (pair.make_network(), randomise(pair.make_network())):
+        output = network({"x": inputs()})
+        loss_B = loss(output, torch.zeros(ROWS, LABELS))
+        loss_B.sum().backward()
+        moved |= any(bool(p.grad.any()) for p in network.parameters() if p.grad is not None)
+        lost |= bool(loss_B.any())
     # A choice of one label cannot explain a row without labels, whatever the loss; nor can label sets that
     # were never seen empty.
     impossible = isinstance(output, SingleChoice)
@@ -157,7 +169,7 @@ def test_rows_without_labels_are_treated_as_the_loss_says(pair: Pair) -> None:
         impossible = bool(output.sets_ML.any(1).all())
     ignored = loss.ignores_empty_rows or impossible
     assert moved is not ignored
-    assert bool(loss_B.any()) is not ignored
+    assert lost is not ignored
 
 
 @pytest.mark.parametrize("pair", [p for p in FITTING_PAIRS if p.head != "classifier_chain"], ids=str)

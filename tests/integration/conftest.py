@@ -17,6 +17,8 @@ def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Composing changes these two: what is set here is put back.
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setattr(sys, "argv", ["mlc.train"])
+    # Hydra composes everything twice, first to see whether a preset says that it is a sweep: none here does.
+    monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 """Every mistake ends in one clear sentence, exit code 2, and nothing left behind."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from mlc.errors import UserError
+from mlc.experiment.recipe import read_recipe
 from tests.integration.doors import Doors, Outcome, config, contents, digits, program
 from tests.integration.tiny_mulan import mulan
 
@@ -171,16 +174,24 @@ def test_a_config_that_has_been_changed(doors: Doors, run: Path) -> None:
 def test_a_strangers_config_runs_nothing(doors: Doors, run: Path, target: str) -> None:
     original = config(run)
     node = {"_target_": target, "command": "touch executed", "args": "touch executed"}
-    changes = dict.fromkeys(set(original) - {"choices", "seed", "auxiliary"}, node)
-    beside = {"feature": "layer1", "weight": 1.0, "head": original["head"], "loss": original["loss"]}
+    changes = dict.fromkeys(set(original) - {"choices", "seed", "init_from", "auxiliary"}, node)
+    beside = {
+        "feature": "layer1",
+        "weight": 1.0,
+        "targets": "shared",
+        "head": original["head"],
+        "loss": original["loss"],
+    }
     changes |= {"auxiliary.head": beside | {"head": node}, "auxiliary.loss": beside | {"loss": node}}
     for place, changed in changes.items():
         content = {**original, place.partition(".")[0]: changed}
-        (run / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-        assert_sentence(doors.train("resume=run"), f"{place}._target_={target} is refused")
-        assert_sentence(doors.evaluate("run=run"), f"{place}._target_={target} is refused")
-        words = ("run=run", "input=data/tiny/test.arff", "output=p.csv")
-        assert_sentence(doors.predict(*words), f"{place}._target_={target} is refused")
+        with pytest.raises(UserError, match=re.escape(f"{place}._target_={target} is refused")):
+            read_recipe(content)
+    (run / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert_sentence(doors.train("resume=run"), f"{place}._target_={target} is refused")
+    assert_sentence(doors.evaluate("run=run"), f"{place}._target_={target} is refused")
+    words = ("run=run", "input=data/tiny/test.arff", "output=p.csv")
+    assert_sentence(doors.predict(*words), f"{place}._target_={target} is refused")
     assert not Path("executed").exists()
 
 
@@ -214,7 +225,7 @@ def test_evaluate(doors: Doors, run: Path, words: list[str], part: str) -> None:
     ("given", "output", "parts"),
     [
         ("nowhere.csv", "p.csv", ["nowhere.csv"]),
-        ("data", "p.csv", ["input=data"]),
+        ("data", "p.csv", ["data: tables are read from"]),
         ("rows.txt", "p.csv", ["rows.txt", ".csv"]),
         ("good.csv", "p.txt", ["p.txt", ".jsonl"]),
         ("good.csv", "nowhere/p.csv", ["nowhere", "does not exist"]),

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from mlc.batch import Batch, LabelStatistics, presence, split_unknown
+from mlc.rows import LabelRows
 
 SEVERAL = torch.tensor([[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 1, 0]], dtype=torch.float32)
 
@@ -178,3 +179,31 @@ def test_sets_come_by_falling_weight() -> None:
     labels = LabelStatistics.from_targets(y_NL, torch.tensor([1.0, 1, 5]), with_sets=True)
     assert labels.sets_ML is not None
     assert labels.sets_ML.tolist() == [[False, True], [True, False]]
+
+
+def assert_same_statistics(first: LabelStatistics, second: LabelStatistics) -> None:
+    for field in dataclasses.fields(LabelStatistics):
+        values = [getattr(labels, field.name) for labels in (first, second)]
+        assert torch.equal(*values) if isinstance(values[0], Tensor) else values[0] == values[1], field.name
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("y", [SEVERAL, MIXED, MIXED[:0]], ids=["known", "unknown", "none"])
+def test_chunks_of_rows_count_as_the_whole(
+    y: Tensor, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight_N = torch.arange(len(y)).float() % 4 if weighted else None
+    whole = LabelStatistics.from_targets(y, weight_N, with_sets=True)
+    monkeypatch.setattr("mlc.rows._CHUNK_NUMBERS", 6)  # two rows
+    assert_same_statistics(LabelStatistics.from_targets(y, weight_N, with_sets=True), whole)
+
+
+def test_sparse_targets_count_as_dense_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    sparse = LabelRows(
+        torch.tensor([0, 1, 1, 1, 0]), torch.tensor([0, 2, 3, 3]), torch.tensor([2, 1, 0, 2]), n_labels=3
+    )
+    assert torch.equal(sparse[:], SEVERAL)
+    for weight_N in (None, torch.tensor([0, 2, 0.5, 1.5])):
+        dense = LabelStatistics.from_targets(SEVERAL, weight_N, with_sets=True)
+        assert_same_statistics(LabelStatistics.from_targets(sparse, weight_N, with_sets=True), dense)
+        monkeypatch.setattr("mlc.rows._CHUNK_NUMBERS", 3)

@@ -4,11 +4,12 @@ from torch import nn
 
 from mlc.backbones.cnn import CNN
 from mlc.errors import UserError
+from tests.contract.grid import numbers
 
 
-def cnn(input_shape: tuple[int, ...], channels: list[int], halvings: int, dropout: float = 0.25) -> CNN:
+def cnn(shape: tuple[int, ...], channels: list[int], halvings: int, dropout: float = 0.25) -> CNN:
     torch.manual_seed(0)
-    return CNN(input_shape=input_shape, channels=channels, halvings=halvings, dropout=dropout)
+    return CNN(inputs=numbers(*shape), channels=channels, halvings=halvings, dropout=dropout)
 
 
 def leaves(model: CNN) -> list[str]:
@@ -88,7 +89,7 @@ def test_each_convolution_gives_its_largest_values() -> None:
 
 @pytest.mark.parametrize("shape", [(10,), (8, 8)])
 def test_a_table_is_refused_with_the_way_out(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match=r"backbone=cnn needs pictures.*use backbone=mlp"):
+    with pytest.raises(UserError, match=r"backbone=cnn reads pictures.*use backbone=mlp"):
         cnn(shape, [4], halvings=0)
 
 

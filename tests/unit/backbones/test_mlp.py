@@ -1,20 +1,13 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from mlc.backbones.mlp import MLP
-
-CONFIGS = Path(__file__).parents[3] / "configs" / "backbone"
-
-
-def shipped(name: str) -> MLP:
-    options = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    options = {key: value for key, value in options.items() if not key.startswith("_")}
-    return MLP(input_shape=(10,), **options)
+from mlc.errors import UserError
+from mlc.inputs import InputSpec
+from mlc.rows import SparseRows
+from tests.contract.grid import build, numbers
 
 
 def story(backbone: MLP) -> list[tuple[str, float]]:
@@ -32,7 +25,7 @@ def story(backbone: MLP) -> list[tuple[str, float]]:
 
 def test_wide_mlp_has_exactly_the_layers_of_its_source() -> None:
     # dropout .3, dense 1600, .6, 1200, .6, 800, .6; ReLU; the sigmoid is the head's.
-    backbone = shipped("wide_mlp")
+    backbone = build("backbone", "wide_mlp", inputs=numbers(10))
     assert story(backbone) == [
         ("dropout", 0.3),
         ("dense", 1600),
@@ -52,7 +45,7 @@ def test_wide_mlp_has_exactly_the_layers_of_its_source() -> None:
 
 def mlp(norm: str = "none", input_dropout: float = 0.0, dropout: float = 0.0) -> MLP:
     return MLP(
-        input_shape=(2, 3),
+        inputs=numbers(2, 3),
         widths=[4, 5],
         input_dropout=input_dropout,
         dropout=dropout,
@@ -80,7 +73,7 @@ def test_norm_stands_before_each_relu(norm: str, kind: str) -> None:
 
 
 def test_layer_norm_equals_numpy() -> None:
-    backbone = MLP(input_shape=(3,), widths=[4], input_dropout=0.0, dropout=0.0, norm="layer")
+    backbone = MLP(inputs=numbers(3), widths=[4], input_dropout=0.0, dropout=0.0, norm="layer")
     weight, bias = (p.detach().numpy() for p in list(backbone.parameters())[:2])
     x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     raw = x @ weight.T + bias
@@ -96,3 +89,45 @@ def test_input_dropout_hits_the_input_in_training_only() -> None:
     assert not torch.equal(backbone({"x": x})["pooled"], backbone({"x": x})["pooled"])
     backbone.eval()
     assert torch.equal(backbone({"x": x})["pooled"], backbone({"x": x})["pooled"])
+
+
+SPARSE = {"x": InputSpec("sparse", (6,))}
+
+
+def sparse_rows(rows: int = 3) -> SparseRows:
+    """Two entries in every row."""
+    starts = torch.arange(rows) * 2
+    ids = torch.arange(2 * rows) % 6
+    return SparseRows(ids, starts, torch.full((rows,), 2), torch.rand(2 * rows) + 1, width=6)
+
+
+def test_sparse_rows_equal_dense_ones() -> None:
+    torch.manual_seed(0)
+    sparse = MLP(inputs=SPARSE, widths=[4, 5], input_dropout=0.0, dropout=0.0, norm="none")
+    dense = MLP(inputs=numbers(6), widths=[4, 5], input_dropout=0.0, dropout=0.0, norm="none")
+    state = sparse.state_dict()
+    dense.load_state_dict(
+        dict(zip(dense.state_dict(), [state.popitem(last=False)[1].T, *state.values()], strict=True))
+    )
+    x = sparse_rows()
+    expected = dense({"x": x.dense()})
+    for name, value in sparse({"x": x}).items():
+        torch.testing.assert_close(value, expected[name])
+
+
+def test_input_dropout_on_sparse_rows_hits_the_entries() -> None:
+    torch.manual_seed(0)
+    backbone = MLP(inputs=SPARSE, widths=[1], input_dropout=0.5, dropout=0.0, norm="none")
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.fill_(0.0 if parameter.ndim == 1 else 1.0)  # the sum of the entries
+    ones = SparseRows(torch.arange(2000) % 6, torch.arange(2000), torch.ones(2000, dtype=torch.long), None, 6)
+    values = backbone({"x": ones})["pooled"]
+    assert set(values.unique().tolist()) == {0.0, 2.0}
+    assert 0.45 < (values == 0).float().mean() < 0.55
+    assert (backbone.eval()({"x": ones})["pooled"] == 1).all()
+
+
+def test_a_text_is_refused_with_the_way_out() -> None:
+    with pytest.raises(UserError, match=r"backbone=mlp reads numbers or .*backbone=lstm.*text=tfidf"):
+        MLP(inputs={"x": InputSpec("tokens", (9,), 5)}, widths=[1], input_dropout=0, dropout=0, norm="none")

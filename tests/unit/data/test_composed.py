@@ -3,7 +3,9 @@ import torch
 
 from mlc.data.composed import Composition, Glyphs
 from mlc.data.dataset import Dataset
+from mlc.data.picture_rows import PictureRows
 from mlc.errors import UserError
+from mlc.inputs import InputSpec
 
 
 def glyphs(n_each: int) -> Glyphs:
@@ -40,7 +42,7 @@ def test_splits_have_their_sizes_and_share_no_glyph() -> None:
     data = composition().dataset("set", train=train, test=test, generator=generator(), notes=("Said.",))
     assert [len(split) for split in (data.train, data.valid, data.test)] == [160, 40, 50]
     assert data.label_names == tuple("0123456789")
-    assert data.input_shape == (1, 6, 6)
+    assert data.inputs == {"x": InputSpec("pictures", (1, 6, 6))}
     assert "160 training, 40 validation and 200 test glyphs" in data.notes[0]
     assert data.notes[1] == "Said."
 
@@ -126,3 +128,19 @@ def test_empty_split_is_an_error(n_train: int, valid_fraction: float) -> None:
         composition(n_train=n_train, valid_fraction=valid_fraction).dataset(
             "set", train=glyphs(9), test=glyphs(9), generator=generator(), notes=()
         )
+
+
+def test_bytes_and_floats_are_the_same_pictures() -> None:
+    source = glyphs(9)
+    grey = Glyphs((source.pixels_GHW * 255).round().to(torch.uint8), source.digits_G)
+    same = Glyphs(grey.pixels_GHW.float() / 255, source.digits_G)
+    bytes_, floats = (
+        composition().dataset("set", train=one, test=one, generator=generator(), notes=())
+        for one in (grey, same)
+    )
+    for key in ("mean", "scale"):
+        torch.testing.assert_close(bytes_.preparation[key], floats.preparation[key])
+    rows = torch.arange(len(floats.test))
+    assert isinstance(bytes_.test.inputs["x"], PictureRows)
+    torch.testing.assert_close(bytes_.test.inputs["x"][rows], floats.test.inputs["x"][rows])
+    assert torch.equal(bytes_.test.y_NL, floats.test.y_NL)

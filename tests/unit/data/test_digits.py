@@ -6,6 +6,7 @@ import torch
 
 from mlc.data.digits import Digits
 from mlc.errors import UserError
+from tests.contract.grid import numbers
 
 
 def small() -> Digits:
@@ -15,7 +16,7 @@ def small() -> Digits:
 def test_shapes_and_split_sizes() -> None:
     data = small().load(seed=0)
     assert [len(split) for split in (data.train, data.valid, data.test)] == [340, 60, 100]
-    assert data.input_shape == (1, 28, 28)
+    assert data.inputs == numbers(1, 28, 28)
     assert data.train.inputs["x"].dtype == data.train.y_NL.dtype == torch.float32
     assert data.train.y_NL.sum(1).max() <= 5
     assert "1222 training, 216 validation and 359 test glyphs" in data.notes[0]

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from mlc.data.dataset import Dataset, Split
 from mlc.data.mnist import MnistPictures
+from mlc.data.picture_rows import PictureRows
 from mlc.errors import UserError
+from mlc.inputs import InputSpec
 from tests.unit.data.real_data import real_file
 
 
@@ -35,11 +38,18 @@ def small() -> MnistPictures:
     return MnistPictures(n_train=100, n_test=30, valid_fraction=0.25)
 
 
+def light(data: Dataset, split: Split) -> torch.Tensor:
+    """All pictures of a split, 0..1."""
+    x = split.inputs["x"]
+    assert isinstance(x, PictureRows)  # bytes, not floats
+    return x[torch.arange(len(split))] * data.preparation["scale"] + data.preparation["mean"]
+
+
 def test_pixels_show_the_targets(folder: Path) -> None:
     data = small().load(seed=0)
     assert [len(split) for split in (data.train, data.valid, data.test)] == [75, 25, 30]
-    assert data.input_shape == (1, 56, 56)
-    x = data.test.inputs["x"] * data.preparation["scale"] + data.preparation["mean"]
+    assert data.inputs == {"x": InputSpec("pictures", (1, 56, 56))}
+    x = light(data, data.test)
     bright = (x * 255 / 25).round().long() - 1
     seen = torch.stack([(bright == digit).flatten(1).any(1) for digit in range(10)], dim=1)
     assert torch.equal(seen.float(), data.test.y_NL)
@@ -48,7 +58,7 @@ def test_pixels_show_the_targets(folder: Path) -> None:
 
 def test_levels_count_the_copies_in_the_pixels(folder: Path) -> None:
     data = MnistPictures(n_train=100, n_test=30, valid_fraction=0.25, targets="levels").load(seed=0)
-    x = data.train.inputs["x"] * data.preparation["scale"] + data.preparation["mean"]
+    x = light(data, data.train)
     bright = (x * 255 / 25).round().long() - 1
     copies = torch.stack([(bright == digit).flatten(1).sum(1) // 400 for digit in range(10)], dim=1)
     assert copies.max() > 1

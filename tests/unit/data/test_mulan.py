@@ -7,6 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from mlc.data.mulan import Mulan
 from mlc.errors import UserError
+from tests.contract.grid import numbers
 from tests.unit.data.real_data import real_file
 
 # Labels stand between the features, and in another order than in the XML file.
@@ -58,7 +59,7 @@ def test_rows_by_hand(folder: Path) -> None:
     data = small().load(seed=0)
     assert data.name == "small"
     assert data.label_names == ("sun", "rain")
-    assert data.input_shape == (6,)  # size, fixed, three colours, sex
+    assert data.inputs == numbers(6)  # size, fixed, three colours, sex
     assert data.test.y_NL.tolist() == [[0, 1], [0, 0]]
     fill = data.preparation["fill"][0].item()
     # m is 1: the last value in sorted order.
@@ -221,7 +222,7 @@ def test_real_sets_have_their_published_shapes(
     assert len(data.train) + len(data.valid) == rows
     assert len(data.valid) == pytest.approx(0.15 * rows, rel=0.1)
     assert len(data.test) == test_rows
-    assert data.input_shape == (features,)
+    assert data.inputs == numbers(features)
     assert len(data.label_names) == labels
     n_positive = sum(split.y_NL.sum().item() for split in (data.train, data.valid, data.test))
     assert n_positive / (rows + test_rows) == pytest.approx(cardinality, rel=1e-3)

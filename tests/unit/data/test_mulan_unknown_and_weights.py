@@ -10,6 +10,7 @@ import torch
 from mlc.data.dataset import Dataset, Split
 from mlc.data.mulan import Mulan
 from mlc.errors import UserError
+from tests.contract.grid import numbers
 from tests.unit.data.real_data import real_file
 
 HEADER = """@relation small
@@ -140,7 +141,7 @@ def test_the_weight_is_no_input_and_follows_its_row(
 ) -> None:
     write(form(TRAIN), form(TEST))
     data = small(weight="cost").load(seed=0)
-    assert data.input_shape == (2,)  # size and sex
+    assert data.inputs == numbers(2)  # size and sex
     assert_same(data.test.inputs["x"], [[7, 0], [8, 1], [9, 1]])
     assert data.test.weight_N is not None
     torch.testing.assert_close(data.test.weight_N, torch.tensor([2.25, 0, 0.75]))

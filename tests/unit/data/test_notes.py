@@ -1,6 +1,8 @@
+import pytest
 import torch
 
 from mlc.data.notes import label_notes, listed
+from mlc.rows import LabelRows
 
 NAN = float("nan")
 
@@ -22,6 +24,23 @@ def test_unknown_targets_are_counted_and_are_neither_empty_rows_nor_positives() 
         "1 of 5 valid rows have no label.",
         "2 of 3 labels have no positive in valid: a, b.",
     ]
+
+
+def test_chunks_of_rows_and_sparse_targets_are_counted_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    sparse = LabelRows(
+        torch.tensor([0, 0, 3]), torch.tensor([0, 1, 1, 2]), torch.tensor([1, 0, 1, 1]), n_labels=4
+    )
+    names = ["a", "b", "c", "d"]
+    expected = ["1 of 4 train rows have no label.", "2 of 4 labels have no positive in train: b, c."]
+    unknown = torch.full((3, 4), NAN)
+    for numbers in (1000, 4):
+        monkeypatch.setattr("mlc.rows._CHUNK_NUMBERS", numbers)
+        assert label_notes(names, {"train": sparse}) == expected
+        assert label_notes(names, {"train": sparse[:]}) == expected
+        assert label_notes(names, {"train": unknown})[:2] == [
+            "12 of 12 train label entries are unknown; they are left out of losses and metrics.",
+            "3 of 3 train rows have no known label; they stay, but count for nothing.",
+        ]
 
 
 def test_long_lists_are_cut() -> None:

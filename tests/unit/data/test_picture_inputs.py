@@ -7,11 +7,11 @@ import torch
 from mlc.data.picture_inputs import read_pictures
 from mlc.errors import UserError
 
-PREPARATION = {"mean": torch.tensor([0.5]), "scale": torch.tensor([0.25])}
+MEAN, SCALE = torch.tensor([0.5]), torch.tensor([0.25])
 
 
 def read(path: Path, *, chunk_rows: int = 100) -> torch.Tensor:
-    chunks = list(read_pictures(path, canvas=4, preparation=PREPARATION, chunk_rows=chunk_rows))
+    chunks = list(read_pictures(path, shape=(1, 4, 4), mean=MEAN, scale=SCALE, chunk_rows=chunk_rows))
     assert all(len(chunk) <= chunk_rows for chunk in chunks)
     return torch.cat(chunks)
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlc.data.stratify import stratified_split
+from mlc.data.stratify import stratified_parts, stratified_split
+from mlc.rows import LabelRows
 
 
 def targets(n_rows: int, *, seed: int = 0) -> Tensor:
@@ -81,3 +82,64 @@ def test_no_labels_at_all_is_a_random_split() -> None:
     rest, held = stratified_split(torch.zeros(10, 3), fraction=0.3, seed=0)
     assert len(held) == 3
     assert len(rest) == 7
+
+
+def one_by_one(y_NL: Tensor, shares: list[float]) -> dict[int, list[int]]:
+    """Rows of each part by the paper's algorithm, where nothing is left to chance."""
+    wanted_PL = [[share * float(n) for n in y_NL.sum(0)] for share in shares]
+    wanted = [share * int((y_NL.sum(1) > 0).sum()) for share in shares]
+    left = {row: set(y_NL[row].nonzero().squeeze(1).tolist()) for row in range(len(y_NL)) if y_NL[row].any()}
+    parts: dict[int, list[int]] = {part: [] for part in range(len(shares))}
+    while left:
+        counts = [sum(label in labels for labels in left.values()) for label in range(y_NL.shape[1])]
+        label = counts.index(min(count for count in counts if count))
+        for row in [row for row in left if label in left[row]]:
+            part = max(parts, key=lambda part: (wanted_PL[part][label], wanted[part]))
+            parts[part].append(row)
+            wanted[part] -= 1
+            for other in left.pop(row):
+                wanted_PL[part][other] -= 1
+    return parts
+
+
+@pytest.mark.parametrize("shares", [[0.83, 0.17], [0.611, 0.148, 0.241], [0.31, 0.27, 0.23, 0.19]])
+def test_every_label_set_goes_where_dealing_row_by_row_puts_it(shares: list[float]) -> None:
+    # Different rows of one label set are interchangeable, so that chance cannot change the counts: each label
+    # has rows of its own and rows with all commoner labels, and no two labels are equally rare.
+    sets = [[0], [0, 1, 2, 3], [1], [1, 3], [2], [2, 3], [3]]
+    y_NL = torch.zeros(0, 4)
+    for times, labels in zip([7, 4, 13, 9, 29, 11, 61], sets, strict=True):
+        row_L = torch.zeros(4)
+        row_L[labels] = 1
+        y_NL = torch.cat([y_NL, row_L.repeat(times, 1)])
+    part_N = torch.from_numpy(stratified_parts(y_NL, shares=shares, seed=3))
+    for part, rows in one_by_one(y_NL, shares).items():
+        assert y_NL[part_N == part].sum(0).tolist() == y_NL[rows].sum(0).tolist()
+
+
+def test_label_rows_are_dealt_as_the_dense_targets_are() -> None:
+    y_NL = targets(500)
+    lengths = y_NL.sum(1).long()
+    sparse = LabelRows(y_NL.nonzero()[:, 1].int(), lengths.cumsum(0) - lengths, lengths, 5)
+    shares = [0.7, 0.1, 0.2]
+    expected = stratified_parts(y_NL, shares=shares, seed=0)
+    assert stratified_parts(sparse, shares=shares, seed=0).tolist() == expected.tolist()
+    assert set(expected.tolist()) == {0, 1, 2}
+
+
+def test_folds_have_equal_shares() -> None:
+    y_NL = targets(2000)
+    part_N = torch.from_numpy(stratified_parts(y_NL, shares=[0.1] * 10, seed=0))
+    counts_PL = torch.stack([y_NL[part_N == part].sum(0) for part in range(10)])
+    assert (counts_PL - y_NL.sum(0) / 10).abs().max() <= 3
+    assert torch.bincount(part_N).tolist() == pytest.approx([200] * 10, abs=8)
+
+
+def test_parts_that_want_the_same_begin_by_chance() -> None:
+    y_NL = torch.ones(1, 1)
+    first = [int(stratified_parts(y_NL, shares=[0.25] * 4, seed=seed)[0]) for seed in range(200)]
+    assert all(25 <= first.count(part) <= 75 for part in range(4))
+
+
+def test_no_rows_are_dealt_into_nothing() -> None:
+    assert stratified_parts(torch.zeros(0, 2), shares=[0.5, 0.5], seed=0).tolist() == []

@@ -11,7 +11,8 @@ from tests.contract.grid import CONFIGS, read, target
 
 GROUPS = ["dataset", "backbone", "head", "loss", "decision", "calibration"]
 GROUPS += ["optimizer", "schedule", "trainer"]
-EVERY_GROUP = [*GROUPS, "auxiliary"]  # which may be empty
+OPTIONAL = ["text", "join", "augmentation", "auxiliary"]  # which may be empty
+EVERY_GROUP = [*GROUPS, *OPTIONAL]
 
 
 def node(group: str, name: str) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def node(group: str, name: str) -> dict[str, Any]:
 
 
 def brought(group: str, name: str) -> dict[str, str]:
-    """What a head or dataset brings by its defaults list: {"loss": ...} or {"backbone": ...}."""
+    """What a head, dataset or backbone brings by its defaults list, such as {"loss": "focal"}."""
     entries = [entry for entry in read(group, name).get("defaults", []) if isinstance(entry, dict)]
     return {
         key.removeprefix("override ").strip("/").partition("@")[0]: value
@@ -40,14 +41,20 @@ def choices(**chosen: str) -> dict[str, str]:
         if key in EVERY_GROUP
     } | chosen
     second = brought("dataset", first["dataset"]) | brought("head", first["head"])
-    return second | first
+    both = second | first
+    return brought("backbone", both["backbone"]) | both
 
 
 def config(seed: int = 0, **chosen: str) -> dict[str, Any]:
     """A whole config, a fresh copy at every call."""
     names = choices(**chosen)
     return deepcopy(
-        {"choices": names, "seed": seed, **{group: node(group, names[group]) for group in EVERY_GROUP}}
+        {
+            "choices": names,
+            "seed": seed,
+            "init_from": None,
+            **{group: node(group, names[group]) for group in EVERY_GROUP},
+        }
     )
 
 

@@ -8,14 +8,18 @@ import torch
 import yaml
 from torch import Tensor
 
+from mlc.backbones.base import PretrainedBackbone
 from mlc.batch import LabelStatistics
 from mlc.data.dataset import Dataset, Split
+from mlc.data.text.encoder import TextEncoder
 from mlc.errors import UserError
 from mlc.experiment.assemble import make_job, read_run_config, read_trained_run
+from mlc.experiment.instantiate import Maker
 from mlc.experiment.recipe import Recipe, read_recipe
+from mlc.inputs import InputSpec
 from mlc.training.job import Job, config_yaml
 from mlc.training.run_files import RunFiles, save_classifier
-from tests.contract.grid import names
+from tests.contract.grid import names, numbers
 from tests.unit.experiment.shipped import brought, config, fitting_backbone, node
 
 NAMES = ("plain", "größe", 'quote " comma ,', "line\nbreak", "x")
@@ -35,17 +39,28 @@ def split(rows: int, seed: int, shape: tuple[int, ...]) -> Split:
 class MadeUp:
     """A source of made-up data; the seed it is loaded with decides the rows."""
 
-    def __init__(self, shape: tuple[int, ...] = (3,)) -> None:
+    def __init__(self, shape: tuple[int, ...] = (3,), *, auxiliary: bool = False, side: bool = False) -> None:
         self.shape = shape
+        self.auxiliary = auxiliary
+        self.side = side
+        self.fitted: Mapping[str, Tensor] = {"mean": torch.arange(3.0)}
 
-    def load(self, *, seed: int) -> Dataset:
+    def split(self, rows: int, seed: int) -> Split:
+        made = split(rows, seed, self.shape)
+        inputs = {**made.inputs, "numbers": torch.ones(rows, 2)} if self.side else made.inputs
+        auxiliary_NA = torch.eye(2).repeat(rows // 2, 1) if self.auxiliary else None
+        return replace(made, inputs=inputs, auxiliary_NA=auxiliary_NA)
+
+    def load(
+        self, *, seed: int, text: TextEncoder | None = None, preparation: Mapping[str, Tensor] | None = None
+    ) -> Dataset:
         return Dataset(
             name="made up",
             label_names=NAMES,
-            train=split(12, seed, self.shape),
-            valid=split(6, seed + 1, self.shape),
-            test=split(6, seed + 2, self.shape),
-            preparation={"mean": torch.arange(3.0)},
+            train=self.split(12, seed),
+            valid=self.split(6, seed + 1),
+            test=self.split(6, seed + 2),
+            preparation=preparation or self.fitted,
             notes=("a note of the data",),
         )
 
@@ -60,15 +75,19 @@ def recipe(**chosen: str) -> Recipe:
     return replace(read_recipe(config(seed=3, **({"backbone": backbone} | chosen))), source=MadeUp(shape))
 
 
+def made(its: Recipe, folder: Path) -> Job:
+    return make_job(its, folder, fresh=True)
+
+
 @pytest.mark.parametrize("head", names("head"))
 def test_a_job_has_all_that_a_run_needs(head: str, tmp_path: Path) -> None:
-    job = make_job(recipe(head=head), tmp_path)
+    job = made(recipe(head=head), tmp_path)
     _, shape = fitting_backbone(head, otherwise="mlp")
     expected = MadeUp(shape).load(seed=3)
     assert torch.equal(job.dataset.train.y_NL, expected.train.y_NL), "loaded with another seed"
     assert job.facts.labels.rows == 12
     assert torch.equal(job.facts.labels.positives_L, expected.train.y_NL.double().sum(0))
-    assert job.facts.input_shape == shape
+    assert job.facts.inputs == numbers(*shape)
     assert job.facts.label_names == NAMES
     assert job.folder == tmp_path
     assert job.seed == 3
@@ -81,7 +100,7 @@ def test_a_job_has_all_that_a_run_needs(head: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", names("head"))
 def test_the_jobs_config_leaves_nothing_open(head: str, tmp_path: Path) -> None:
-    job = make_job(recipe(head=head), tmp_path)
+    job = made(recipe(head=head), tmp_path)
     chosen = job.config["choices"]
     assert "auto" not in (chosen["decision"], chosen["calibration"])
     for group in ("decision", "calibration"):
@@ -91,7 +110,7 @@ def test_the_jobs_config_leaves_nothing_open(head: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", names("head"))
 def test_rows_without_gradient_are_counted(head: str, tmp_path: Path) -> None:
-    notes = make_job(recipe(head=head), tmp_path).notes
+    notes = made(recipe(head=head), tmp_path).notes
     assert notes[0] == "a note of the data"
     said = [note for note in notes if "no label" in note]
     # One training row has no label; only the loss on shares alone learns nothing from it.
@@ -105,21 +124,22 @@ def test_what_does_not_fit_the_data_is_refused_before_training(tmp_path: Path) -
     content = config(decision="top_k", backbone="mlp")
     content["decision"]["k"] = 6
     with pytest.raises(UserError, match=r"decision\.k=6"):
-        make_job(replace(read_recipe(content), source=MadeUp()), tmp_path)
-    with pytest.raises(UserError, match="backbone=cnn needs pictures"):
-        make_job(recipe(backbone="cnn"), tmp_path)
+        made(replace(read_recipe(content), source=MadeUp()), tmp_path)
+    with pytest.raises(UserError, match="backbone=cnn reads pictures"):
+        made(recipe(backbone="cnn"), tmp_path)
     with pytest.raises(UserError, match="calibration=platt"):
-        make_job(recipe(head="softmax", calibration="temperature"), tmp_path)
+        made(recipe(head="softmax", calibration="temperature"), tmp_path)
 
 
 def test_the_same_recipe_makes_the_same_weights(tmp_path: Path) -> None:
-    first, second = (make_job(recipe(), tmp_path).classifier.network.state_dict() for _ in range(2))
+    first, second = (made(recipe(), tmp_path).classifier.network.state_dict() for _ in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def finished(folder: Path, **chosen: str) -> Job:
     """A run folder with a classifier of random weights and fitted values."""
-    job = make_job(recipe(**chosen), folder)
+    folder.mkdir(exist_ok=True)
+    job = made(recipe(**chosen), folder)
     generator = torch.Generator().manual_seed(9)
     with torch.no_grad():
         for part in job.classifier.parts().values():
@@ -136,7 +156,7 @@ def test_a_trained_run_comes_back_as_it_was(head: str, tmp_path: Path) -> None:
     job = finished(tmp_path, head=head, calibration="platt", decision="per_label_threshold")
     torch.manual_seed(0)
     trained = read_trained_run(tmp_path)
-    x = {"x": torch.randn(7, *job.facts.input_shape)}
+    x = {"x": torch.randn(7, *job.facts.inputs["x"].shape)}
     outputs = []
     for classifier in (job.classifier, trained.classifier):
         classifier.network.eval()
@@ -159,7 +179,7 @@ def test_the_facts_of_a_trained_run_need_no_data(tmp_path: Path) -> None:
     finished(tmp_path)
     facts = read_trained_run(tmp_path).facts
     assert facts.label_names == NAMES
-    assert facts.input_shape == (3,)
+    assert facts.inputs == numbers(3)
     assert torch.equal(facts.preparation["mean"], torch.arange(3.0))
     expected = LabelStatistics.from_targets(targets(12, 3))
     assert torch.equal(facts.labels.positives_L, expected.positives_L)
@@ -226,3 +246,101 @@ def test_a_cut_classifier_is_damaged(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(UserError, match="damaged or cut"):
         read_trained_run(tmp_path)
+
+
+def started_from(folder: Path, **changes: Any) -> Recipe:
+    """A recipe with another seed that starts with the backbone of the run in this folder."""
+    content = config(backbone="mlp") | {"seed": 8, "init_from": str(folder)}
+    content["backbone"] |= changes
+    return replace(read_recipe(content), source=MadeUp())
+
+
+def test_init_from_takes_the_backbone_and_the_preparation_of_another_run(tmp_path: Path) -> None:
+    earlier = finished(tmp_path / "a")
+    facts = replace(earlier.facts, preparation={"mean": torch.full((3,), 7.0)})
+    save_classifier(RunFiles(tmp_path / "a").classifier, earlier.classifier, facts)
+    job = made(started_from(tmp_path / "a"), tmp_path / "b")
+    other, network = earlier.classifier.network, job.classifier.network
+    expected, state = other.backbone.state_dict(), network.backbone.state_dict()
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[key], expected[key]) for key in expected)
+    key = "logits.weight"
+    assert not torch.equal(network.head.state_dict()[key], other.head.state_dict()[key])
+    assert job.dataset.preparation["mean"].tolist() == job.facts.preparation["mean"].tolist() == [7, 7, 7]
+    assert f"The backbone starts with the weights of {tmp_path / 'a'}." in job.notes
+    assert job.config["init_from"] == str(tmp_path / "a")
+
+
+def test_a_resumed_run_takes_its_weights_from_its_checkpoint(tmp_path: Path) -> None:
+    other = finished(tmp_path / "a").classifier.network.backbone.state_dict()
+    job = make_job(started_from(tmp_path / "a"), tmp_path / "b", fresh=False)
+    state = job.classifier.network.backbone.state_dict()
+    assert not any(torch.equal(state[key], other[key]) for key in other)
+
+
+def test_init_from_another_backbone_is_one_sentence(tmp_path: Path) -> None:
+    finished(tmp_path / "a")
+    with pytest.raises(UserError, match=r"^init_from names a run with another backbone: ") as refused:
+        made(started_from(tmp_path / "a", widths=[8]), tmp_path / "b")
+    assert "\n" not in str(refused.value)
+
+
+def test_init_from_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no run: it has no config\.yaml"):
+        made(started_from(tmp_path / "a"), tmp_path / "b")
+
+
+def test_pretrained_weights_are_loaded_only_into_a_new_backbone(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    class Known(PretrainedBackbone):
+        def __init__(self, *, inputs: Mapping[str, InputSpec]) -> None:
+            super().__init__()
+            self.feature_sizes = {"pooled": 3}
+
+        def load_pretrained(self) -> None:
+            calls.append("loaded")
+
+        def forward(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+            return {"pooled": inputs["x"]}
+
+    its = recipe()
+    its = replace(its, makers={**its.makers, "backbone": Maker(Known, "backbone", {})})
+    made(its, tmp_path)
+    assert calls == ["loaded"]
+    make_job(its, tmp_path, fresh=False)
+    assert calls == ["loaded"]
+
+
+def test_data_without_text_have_no_encoder_in_the_config(tmp_path: Path) -> None:
+    its = recipe()
+    assert its.config["choices"]["text"] == "tfidf"
+    job = made(its, tmp_path)
+    assert (job.config["choices"]["text"], job.config["text"]) == ("none", {})
+    source = MadeUp()
+    source.fitted = {"text.kind": torch.zeros(1)}
+    assert made(replace(its, source=source), tmp_path).config["choices"]["text"] == "tfidf"
+
+
+def test_auxiliary_targets_are_counted_where_a_head_reads_them(tmp_path: Path) -> None:
+    content = config(backbone="mlp", auxiliary="sigmoid")
+    shared = replace(read_recipe(content), source=MadeUp(auxiliary=True))
+    assert made(shared, tmp_path).facts.auxiliary is None
+    content["auxiliary"]["targets"] = "own"
+    own = replace(read_recipe(content), source=MadeUp(auxiliary=True))
+    job = made(own, tmp_path)
+    assert job.facts.auxiliary is not None
+    assert job.facts.auxiliary.positives_L.tolist() == [6, 6]
+    with pytest.raises(UserError, match=r"auxiliary\.targets=own needs"):
+        made(replace(own, source=MadeUp()), tmp_path)
+    RunFiles(tmp_path).config.write_text(config_yaml(job.config), encoding="utf-8")
+    save_classifier(RunFiles(tmp_path).classifier, job.classifier, job.facts)
+    assert read_trained_run(tmp_path).classifier.network.auxiliary is not None
+
+
+@pytest.mark.parametrize("join", ["none", "dense"])
+def test_inputs_that_are_not_used_are_said(join: str, tmp_path: Path) -> None:
+    job = made(replace(recipe(join=join), source=MadeUp(side=True)), tmp_path)
+    said = "The inputs numbers are not used (join=none)."
+    assert (said in job.notes) is (join == "none")
+    assert set(job.facts.inputs) == {"x", "numbers"}

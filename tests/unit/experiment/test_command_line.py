@@ -173,3 +173,23 @@ def test_a_door_that_went_well(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_nobody_foresaw_keeps_its_trace() -> None:
     with pytest.raises(ZeroDivisionError):
         exit_code(raising(ZeroDivisionError()))
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("tags", "tags"),
+        ("Größe, €", "Größe, €"),
+        ("[a,b c, Größe]", ["a", "b c", "Größe"]),
+        ("['a, b','c']", ["a, b", "c"]),
+        ("[]", []),
+        ("null", None),
+    ],
+)
+def test_columns_are_one_name_or_a_list(value: str, read: object) -> None:
+    (word,) = quote_verbatim([f"dataset.labels={value}"])
+    assert as_hydra_reads(word) == read
+
+
+def test_null_is_no_name_where_an_option_may_be_null() -> None:
+    assert [as_hydra_reads(word) for word in quote_verbatim(["dataset.weight=null"])] == [None]

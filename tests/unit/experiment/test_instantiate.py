@@ -18,6 +18,7 @@ from mlc.heads.base import Head
 from mlc.heads.sigmoid import SigmoidHead
 from mlc.losses.base import Loss
 from mlc.training.settings import TrainerSettings
+from tests.contract.grid import numbers
 from tests.unit.experiment.shipped import labels, node
 
 KINDS: dict[str, type] = {
@@ -134,13 +135,13 @@ def test_run_time_arguments_complete_the_object() -> None:
 
 
 def test_run_time_arguments_that_a_class_does_not_want_are_left_out() -> None:
-    backbone = build("backbone", node("backbone", "linear"))(input_shape=(3, 4), labels=labels())
+    backbone = build("backbone", node("backbone", "linear"))(inputs=numbers(3, 4), labels=labels())
     assert backbone.feature_sizes == {"pooled": 12}
 
 
 def test_one_maker_builds_many_objects() -> None:
     maker = build("backbone", node("backbone", "mlp"))
-    first, second = maker(input_shape=(3,)), maker(input_shape=(4,))
+    first, second = maker(inputs=numbers(3)), maker(inputs=numbers(4))
     assert [p.data_ptr() for p in first.parameters()] != [p.data_ptr() for p in second.parameters()]
 
 
@@ -264,7 +265,7 @@ def test_what_has_a_default_may_be_missing() -> None:
 def test_options_of_the_caller_are_not_changed() -> None:
     content = node("backbone", "mlp")
     before = dict(content)
-    assert isinstance(build("backbone", content)(input_shape=(2,)), MLP)
+    assert isinstance(build("backbone", content)(inputs=numbers(2)), MLP)
     assert content == before
 
 

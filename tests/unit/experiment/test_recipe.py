@@ -1,5 +1,6 @@
 import random
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,19 +8,32 @@ import pytest
 import torch
 from torch import Tensor
 
+from mlc.backbones.join import Join
 from mlc.batch import LabelStatistics
+from mlc.data.augment import PictureAugmentation
 from mlc.errors import UserError
+from mlc.experiment.linear_recipe import with_linear_choices
 from mlc.experiment.pairing import head_output, linked_output, losses_for
 from mlc.experiment.recipe import Recipe, group_names, read_recipe
 from mlc.experiment.shipped import config_folder, load_shipped, shipped
+from mlc.inputs import InputSpec
 from mlc.losses.base import PairingError
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.scores_only import ScoresOnly
 from mlc.outputs.shares import LabelShares
 from mlc.outputs.single_choice import SingleChoice
-from tests.contract.grid import CONFIGS, fits, names
-from tests.unit.experiment.shipped import EVERY_GROUP, GROUPS, config, fitting_backbone, labels, node
+from tests.contract.grid import CONFIGS, fits, names, numbers
+from tests.unit.experiment.shipped import (
+    EVERY_GROUP,
+    GROUPS,
+    OPTIONAL,
+    config,
+    fitting_backbone,
+    labels,
+    node,
+)
+from tests.unit.label_statistics import labels_with
 
 EVERY_CHOICE = [(group, name) for group in EVERY_GROUP for name in names(group)]
 WORLDS = pytest.mark.parametrize("single_label", [True, False])
@@ -64,6 +78,8 @@ def test_every_shipped_config_can_be_read(group: str, name: str) -> None:
         chosen["head"] = "classifier_chain"
     content = config(**chosen)
     found = read_recipe(content)
+    if name == "linear_baseline":  # which makes more choices
+        content = with_linear_choices(content)
     assert found.config == content
     assert found.seed == 0
 
@@ -116,7 +132,7 @@ def test_a_wrong_seed_is_refused(seed: Any) -> None:
 
 def test_the_largest_seed_works() -> None:
     content = config(head="sigmoid", backbone="linear") | {"seed": 2**32 - 1}
-    read_recipe(content).resolved(labels()).classifier(input_shape=(3,), labels=labels())
+    read_recipe(content).resolved(labels()).classifier(inputs=numbers(3), labels=labels())
 
 
 @pytest.mark.parametrize(
@@ -228,7 +244,7 @@ def test_every_fitting_pair_makes_a_whole_classifier(head: str, loss: str, singl
     backbone, shape = fitting_backbone(head, otherwise="linear")
     found = recipe(head=head, loss=loss, backbone=backbone).resolved(statistics)
     found.check_fit(statistics)
-    classifier = found.classifier(input_shape=shape, labels=statistics)
+    classifier = found.classifier(inputs=numbers(*shape), labels=statistics)
     raw = classifier.network({"x": torch.randn(4, *shape)})
     decided = classifier.decision(classifier.calibrator(classifier.loss.link(raw)))
     assert decided.shape == (4, 5)
@@ -283,7 +299,7 @@ def test_reading_disturbs_no_random_state(head: str) -> None:
 
 def weights(seed: int, **chosen: str) -> dict[str, Tensor]:
     found = read_recipe(config(seed=seed, **chosen)).resolved(labels())
-    return found.classifier(input_shape=(1, 8, 8), labels=labels()).network.state_dict()
+    return found.classifier(inputs=numbers(1, 8, 8), labels=labels()).network.state_dict()
 
 
 def starts_at_random(key: str, tensor: Tensor) -> bool:
@@ -326,3 +342,103 @@ def test_settings_and_schedule_are_those_of_the_config() -> None:
     assert found.settings.max_epochs == 3
     assert type(found.schedule).__name__ == "Step"
     assert found.source is not read_recipe(content).source
+
+
+@pytest.mark.parametrize("group", OPTIONAL)
+@pytest.mark.parametrize("content", [None, {}])
+def test_an_optional_group_may_be_left_away(group: str, content: Any) -> None:
+    found = read_recipe(config() | {group: content})
+    assert group not in found.makers
+    assert found.auxiliary is None
+
+
+@pytest.mark.parametrize("group", OPTIONAL)
+def test_what_an_optional_group_names_is_checked_all_the_same(group: str) -> None:
+    with pytest.raises(UserError, match=f"^{group}=dense is not allowed: "):
+        read_recipe(config() | {group: "dense"})
+    if group != "auxiliary":
+        with pytest.raises(UserError, match=rf"^{group}\._target_=os\.system is refused"):
+            read_recipe(config() | {group: {"_target_": "os.system"}})
+
+
+def test_the_backbone_of_a_side_picture_is_checked() -> None:
+    with pytest.raises(UserError, match=r"^join\.picture has no _target_"):
+        read_recipe(with_option("join", "picture", None))
+    wrong = config()
+    wrong["join"]["picture"]["channels"] = [0]
+    with pytest.raises(UserError, match=r"^join\.picture\.channels=\[0\] is not allowed"):
+        read_recipe(wrong)
+
+
+TEXT = InputSpec("tokens", (9,), vocabulary=20)
+SIDES = {"numbers": numbers(3)["x"], "picture": numbers(1, 8, 8)["x"]}
+
+
+@pytest.mark.parametrize(
+    ("join", "sides", "joined"),
+    [("dense", ["numbers", "picture"], True), ("dense", [], False), ("none", ["numbers", "picture"], False)],
+)
+def test_side_inputs_join_where_there_are_any(join: str, sides: list[str], joined: bool) -> None:
+    found = recipe(backbone="embedding_bag", join=join).resolved(labels())
+    inputs = {"x": TEXT, **{name: SIDES[name] for name in sides}}
+    network = found.classifier(inputs=inputs, labels=labels()).network.eval()
+    assert isinstance(network.backbone, Join) is joined
+    x = {
+        "x": torch.tensor([[3, 4], [5, 6]]),
+        "numbers": torch.randn(2, 3),
+        "picture": torch.randn(2, 1, 8, 8),
+    }
+    before = network({name: x[name] for name in inputs}).score_logits()
+    for name in sides:
+        changed = network({**x, name: x[name] + 1}).score_logits()
+        assert torch.equal(changed, before) is not joined, name
+
+
+def test_data_without_text_leave_the_encoder_out() -> None:
+    found = recipe(backbone="mlp")
+    assert (found.config["choices"]["text"], "text" in found.makers) == ("tfidf", True)
+    without = found.without_text()
+    assert (without.config["choices"]["text"], without.config["text"]) == ("none", {})
+    assert "text" not in without.makers
+    assert found.config == config(backbone="mlp"), "the recipe given was changed"
+    assert without.without_text() is without
+
+
+def test_an_augmentation_is_made_for_pictures() -> None:
+    pytest.importorskip("kornia")
+    assert recipe().augmentation(numbers(1, 8, 8), {}) is None
+    found = recipe(augmentation="flip")
+    preparation = {"mean": torch.tensor([0.1]), "scale": torch.tensor([0.3])}
+    assert isinstance(found.augmentation(numbers(1, 8, 8), preparation), PictureAugmentation)
+    with pytest.raises(UserError, match="augmentation=none"):
+        found.augmentation(numbers(3), preparation)
+
+
+@pytest.mark.parametrize("value", [3, True, ["runs/a"]])
+def test_a_wrong_init_from_is_refused(value: Any) -> None:
+    with pytest.raises(UserError, match=r"^init_from="):
+        read_recipe(config() | {"init_from": value})
+
+
+def test_init_from_is_a_folder() -> None:
+    assert read_recipe(config() | {"init_from": "runs/a"}).init_from == Path("runs/a")
+    assert read_recipe(config() | {"init_from": "~/a"}).init_from == Path.home() / "a"
+
+
+def test_an_auxiliary_head_may_have_targets_of_its_own() -> None:
+    content = config(auxiliary="sigmoid", backbone="mlp")
+    own = labels_with([1, 2], rows=4)
+    for targets, size in (("shared", 5), ("own", 2)):
+        content["auxiliary"]["targets"] = targets
+        found = read_recipe(content).resolved(labels())
+        made = found.classifier(inputs=numbers(3), labels=labels(), auxiliary_labels=own)
+        assert made.network.auxiliary is not None
+        assert made.network.auxiliary.own_targets is (targets == "own")
+        beside = made.network.training_outputs({"x": torch.zeros(2, 3)}).auxiliary
+        assert beside is not None
+        assert beside.n_labels == size
+    with pytest.raises(UserError, match=r"^auxiliary\.targets=own needs .*dataset\.auxiliary_labels"):
+        found.classifier(inputs=numbers(3), labels=labels())
+    content["auxiliary"]["targets"] = "others"
+    with pytest.raises(UserError, match=r"^auxiliary\.targets=others is not allowed"):
+        read_recipe(content)

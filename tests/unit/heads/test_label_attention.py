@@ -57,6 +57,23 @@ def test_reads_tokens_as_a_map_gives_them() -> None:
     torch.testing.assert_close(model(tokens_BTC).logits_BL, model(tokens_BTC.contiguous()).logits_BL)
 
 
+def test_masked_positions_are_not_looked_at() -> None:
+    model, tokens_BTC = scrambled(head()), torch.randn(3, 6, 4)
+    lengths = [6, 2, 1]
+    mask_BT = torch.arange(6) < torch.tensor(lengths)[:, None]
+    found = model(tokens_BTC, mask_BT).logits_BL
+    for row, length in enumerate(lengths):
+        alone = model(tokens_BTC[row : row + 1, :length]).logits_BL
+        torch.testing.assert_close(found[row : row + 1], alone, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(found[2], model(tokens_BTC).logits_BL[2])
+
+
+def test_where_all_is_masked_the_first_position_counts() -> None:
+    model, tokens_BTC = scrambled(head()), torch.randn(1, 3, 4)
+    nothing = model(tokens_BTC, torch.zeros(1, 3, dtype=torch.bool))
+    torch.testing.assert_close(nothing.logits_BL, model(tokens_BTC[:, :1]).logits_BL, rtol=1e-4, atol=1e-4)
+
+
 def test_prior_bias_starts_at_the_training_frequencies() -> None:
     model = head()
     with torch.no_grad():

@@ -19,6 +19,7 @@ from mlc.losses.hill import HillLoss
 from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
 from mlc.losses.soft_f1 import SoftF1
 from mlc.losses.squared_error import SquaredError
+from mlc.losses.squared_hinge import SquaredHinge
 from mlc.losses.two_way import TwoWayLoss
 from mlc.losses.zlpr import ZLPR
 from mlc.outputs.base import LabelOutput
@@ -135,6 +136,7 @@ PAIRS = {
     ),
     "hill": Pair(_always(HillLoss), IndependentLabels),
     "squared_error": Pair(_always(SquaredError), IndependentLabels),
+    "squared_hinge": Pair(_always(SquaredHinge), IndependentLabels),
     "categorical_on_sigmoid": Pair(_always(CategoricalOnSigmoid), IndependentLabels),
     "distribution_balanced": Pair(_distribution_balanced, IndependentLabels),
     "absolute_kl": Pair(_always(_absolute_kl), IndependentLabels),

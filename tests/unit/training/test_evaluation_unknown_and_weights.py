@@ -293,7 +293,7 @@ def levels_split() -> Split:
 def levels_classifier() -> Classifier:
     labels = LabelStatistics.from_targets(levels_split().y_NL)
     torch.manual_seed(0)
-    backbone = MLP(input_shape=(tiny.FEATURES,), widths=[8], input_dropout=0.0, dropout=0.0, norm="none")
+    backbone = MLP(inputs=tiny.INPUTS, widths=[8], input_dropout=0.0, dropout=0.0, norm="none")
     head = LevelsHead(in_features=8, labels=labels, prior_bias=True)
     return Classifier(
         network=Network(backbone=backbone, head=head),

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from mlc.metrics.calibration import Reliability, ReliabilityBins
+from mlc.training.figure_style import png
 from mlc.training.figures import (
     draw_evaluation,
     label_f1_figure,
-    png,
     reliability_figure,
     write_figures,
 )
@@ -107,7 +107,8 @@ def test_png_is_written_at_twice_the_resolution(make_evaluation, tmp_path: Path)
 def test_matplotlib_is_neither_imported_early_nor_through_pyplot() -> None:
     code = """
 import sys, torch
-from mlc.training.figures import label_f1_figure, png
+from mlc.training.figure_style import png
+from mlc.training.figures import label_f1_figure
 assert "matplotlib" not in sys.modules
 png(label_f1_figure(["a"], torch.ones(1), torch.ones(1), title="T"))
 assert "matplotlib.pyplot" not in sys.modules

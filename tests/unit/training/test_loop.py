@@ -11,7 +11,8 @@ from torch import Tensor
 from mlc.errors import Fault, UserError
 from mlc.training.checkpoint import load_checkpoint, save_checkpoint
 from mlc.training.evaluation import run_network
-from mlc.training.loop import Position, Session, StepReport, epoch_order, fit, nothing_left
+from mlc.training.loop import Position, Session, StepReport, fit, nothing_left
+from mlc.training.order import epoch_order
 from mlc.training.schedules import Cosine, Plateau, Schedule
 from tests.contract.grid import names
 from tests.unit.training import tiny

@@ -33,7 +33,7 @@ def head(name: str, y_NL: torch.Tensor) -> Head:
 
 
 def network(name: str, y_NL: torch.Tensor) -> Network:
-    backbone = MLP(input_shape=(tiny.FEATURES,), widths=[WIDTH], input_dropout=0, dropout=0.3, norm="batch")
+    backbone = MLP(inputs=tiny.INPUTS, widths=[WIDTH], input_dropout=0, dropout=0.3, norm="batch")
     return Network(backbone=backbone, head=head(name, y_NL))
 
 

@@ -31,18 +31,21 @@ def plain_loss(*, positive_weight: float = 1.0) -> Loss:
     )
 
 
-def network(*, main: str = "sigmoid", beside: str | None = None) -> Network:
+def network(
+    *, main: str = "sigmoid", beside: str | None = None, own: LabelStatistics | None = None
+) -> Network:
     torch.manual_seed(0)
-    backbone = MLP(input_shape=(tiny.FEATURES,), widths=WIDTHS, input_dropout=0.0, dropout=0.0, norm="none")
+    backbone = MLP(inputs=tiny.INPUTS, widths=WIDTHS, input_dropout=0.0, dropout=0.0, norm="none")
     heads = {"sigmoid": SigmoidHead, "levels": LevelsHead}
     head = heads[main](in_features=WIDTHS[1], labels=labels(), prior_bias=False)
     auxiliary = None
     if beside is not None:
         auxiliary = Auxiliary(
             feature=FEATURE,
-            head=heads[beside](in_features=WIDTHS[0], labels=labels(), prior_bias=False),
+            head=heads[beside](in_features=WIDTHS[0], labels=own or labels(), prior_bias=False),
             loss=loss_of(beside, positive_weight=2.0),
             weight=WEIGHT,
+            own_targets=own is not None,
         )
     return Network(backbone=backbone, head=head, auxiliary=auxiliary)
 
@@ -143,6 +146,21 @@ def test_an_auxiliary_loss_sees_no_levels_that_it_does_not_read() -> None:
     ]
     assert mains[0] != mains[1]
     torch.testing.assert_close(values[0] - mains[0], values[1] - mains[1])
+
+
+@pytest.mark.parametrize("beside", ["sigmoid", "levels"])
+def test_targets_of_its_own_teach_the_auxiliary_head(beside: str) -> None:
+    own_BA = LEVELS.flip(0).clone()
+    own_BA[2, 1] = NAN
+    net = network(beside=beside, own=LabelStatistics.from_targets(own_BA))
+    shared = batch(presence(LEVELS), WEIGHTS)
+    given = Batch(inputs=shared.inputs, y_BL=shared.y_BL, weight_B=WEIGHTS, auxiliary_BA=own_BA)
+    features = net.backbone(given.inputs)
+    assert net.auxiliary is not None
+    first = by_hand("sigmoid", net.head.logits(features["pooled"]), given.y_BL, WEIGHTS, positive_weight=1.0)
+    z_beside = net.auxiliary.head.logits(features[FEATURE])
+    second = by_hand(beside, z_beside, own_BA, WEIGHTS, positive_weight=2.0)
+    torch.testing.assert_close(objective(net, plain_loss(), given, bf16=False), first + WEIGHT * second)
 
 
 def test_in_bf16_the_losses_are_float32() -> None:

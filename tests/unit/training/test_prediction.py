@@ -17,7 +17,7 @@ from mlc.heads.levels import LevelsHead
 from mlc.losses.factorised import FactorisedLoss
 from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
 from mlc.model import Classifier, Network
-from mlc.training.prediction import predict_file
+from mlc.training.prediction import predict_file, predict_text
 from tests.unit.training import tiny
 
 ROWS = 13
@@ -224,3 +224,27 @@ def test_levels_are_written_beside_the_probabilities(of_levels: Classifier, tmp_
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [list(line["levels"].values()) for line in lines] == levels_NL.tolist()
     assert lines[0].keys() == {"row", "decided", "probabilities", "levels"}
+
+
+def test_one_example_as_a_table(classifier: Classifier) -> None:
+    names = ("a", "bb", "größe")
+    x_ND = tiny.split(ROWS, 3).inputs["x"]
+    assert isinstance(x_ND, Tensor)
+    decided_NL, p_NL = expected(classifier)
+    for row in range(ROWS):
+        text = predict_text(classifier, {"x": x_ND[row : row + 1]}, label_names=names)
+        *lines, last = text.splitlines()
+        order = p_NL[row].argsort(descending=True).tolist()
+        assert lines == [
+            f"{'*' if decided_NL[row, label] else ' '} {names[label]:<5}  {p_NL[row, label]:.3f}"
+            for label in order
+        ]
+        chosen = ", ".join(names[label] for label in order if decided_NL[row, label])
+        assert last == f"probabilities; * decided: {chosen or 'no label'}"
+
+
+def test_one_example_with_scores_says_so(without_marginals: Classifier) -> None:
+    x_ND = tiny.split(1, 3).inputs["x"]
+    assert isinstance(x_ND, Tensor)
+    text = predict_text(without_marginals, {"x": x_ND}, label_names=("a", "b", "c"))
+    assert text.splitlines()[-1].startswith("scores; * decided: ")

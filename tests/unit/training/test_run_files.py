@@ -6,15 +6,17 @@ import torch
 
 from mlc.batch import LabelStatistics
 from mlc.errors import UserError
+from mlc.inputs import InputSpec
 from mlc.training.run_files import Facts, RunFiles, load_facts, save_classifier
 from tests.unit.training import tiny
 
+SINGLE = LabelStatistics.from_targets(torch.eye(3))
 DOCUMENTED = Path(__file__).parents[3] / "docs" / "run_folder.md"
 
 
 def facts(**changes: object) -> Facts:
     values: dict[str, object] = {
-        "input_shape": (tiny.FEATURES,),
+        "inputs": tiny.INPUTS,
         "label_names": tiny.NAMES,
         "labels": tiny.statistics(),
         "preparation": {
@@ -38,7 +40,8 @@ def test_facts_come_back_as_they_were(tmp_path: Path) -> None:
     path, classifier = tmp_path / "new" / "classifier.safetensors", tiny.classifier()
     save_classifier(path, classifier, facts())
     loaded, _ = load_facts(path)
-    assert loaded.input_shape == (tiny.FEATURES,)
+    assert loaded.inputs == tiny.INPUTS
+    assert loaded.auxiliary is None
     assert loaded.label_names == tiny.NAMES
     for field in fields(LabelStatistics):
         found, expected = (
@@ -58,9 +61,15 @@ def test_facts_come_back_as_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"input_shape": (3, 28, 28)},
+        {
+            "inputs": {
+                "x": InputSpec("tokens", (7,), vocabulary=20, padding=1, encoder='{"größe": 3}'),
+                "picture": InputSpec("pictures", (3, 28, 28)),
+            }
+        },
         {"preparation": {}},
-        {"labels": LabelStatistics.from_targets(torch.eye(3))},
+        {"labels": SINGLE},
+        {"auxiliary": SINGLE},
         {"label_names": ("a", "b/c", "")},
     ],
 )
@@ -69,7 +78,8 @@ def test_facts_of_other_kinds_come_back_too(tmp_path: Path, changes: dict[str, o
     loaded, _ = load_facts(tmp_path / "a")
     for name, value in changes.items():
         if isinstance(value, LabelStatistics):
-            assert loaded.labels.single_label is True
+            assert getattr(loaded, name).single_label is True
+            assert getattr(loaded, name).rows == 3
         else:
             assert getattr(loaded, name) == value
 

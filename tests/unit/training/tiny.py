@@ -11,6 +11,7 @@ from mlc.calibration.platt import Platt
 from mlc.data.dataset import Dataset, Split
 from mlc.decisions.thresholds import PerLabelThreshold
 from mlc.heads.sigmoid import SigmoidHead
+from mlc.inputs import InputSpec
 from mlc.losses.base import Loss
 from mlc.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlc.model import Classifier, Network
@@ -20,6 +21,7 @@ from mlc.training.settings import TrainerSettings
 from tests.contract.grid import build
 
 FEATURES, LABELS = 4, 3
+INPUTS = {"x": InputSpec("numbers", (FEATURES,))}
 NAMES = ("plain", "größe", 'quote " comma , pipe |\nline')
 
 
@@ -49,6 +51,7 @@ def settings(**changes: Any) -> TrainerSettings:
         "device": "cpu",
         "precision": "fp32",
         "clip_norm": None,
+        "sampling": "all",
         "monitor": "loss",
         "patience": None,
         "log_every_steps": 2,
@@ -61,7 +64,7 @@ def settings(**changes: Any) -> TrainerSettings:
 def network(seed: int = 0) -> Network:
     """With all that makes an exact resume hard: dropout, and running statistics."""
     torch.manual_seed(seed)
-    backbone = MLP(input_shape=(FEATURES,), widths=[8], input_dropout=0.1, dropout=0.3, norm="batch")
+    backbone = MLP(inputs=INPUTS, widths=[8], input_dropout=0.1, dropout=0.3, norm="batch")
     head = SigmoidHead(in_features=8, labels=statistics(), prior_bias=True)
     return Network(backbone=backbone, head=head)
 

@@ -15,7 +15,7 @@ from tests.unit.training import tiny
 
 
 def facts() -> Facts:
-    return Facts((tiny.FEATURES,), tiny.NAMES, tiny.statistics(), {})
+    return Facts(tiny.INPUTS, tiny.NAMES, tiny.statistics(), {})
 
 
 def classifier(seed: int = 0, rule: Callable[..., Decision] = PerLabelThreshold) -> Classifier:
@@ -49,6 +49,7 @@ def job(
         classifier=made,
         make_optimizer=lambda _: tiny.optimizer(made.network, lr=0.05),
         schedule=Constant(warmup_epochs=0.0),
+        augment=None,
         settings=settings,
         seed=seed,
         notes=(),

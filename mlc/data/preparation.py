@@ -1,0 +1,105 @@
+"""From rows as they were read to the inputs of a network, by what was fitted on the training rows."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mlc.batch import BatchInput
+from mlc.data.dataset import Input
+from mlc.data.examples import Examples
+from mlc.data.numbers import fit_numbers, prepare
+from mlc.data.schema import Schema
+from mlc.data.text.encoder import TextEncoder
+from mlc.data.text.restore import restore_text
+from mlc.errors import UserError
+from mlc.inputs import MAIN
+
+_TEXT = "text."
+
+
+def fit_preparation(
+    train: Examples, *, text: TextEncoder | None, standardise: bool
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Fit all that turns rows into inputs, on the training rows.
+
+    Args:
+        train: the training rows.
+        text: how texts become numbers.
+        standardise: give every numeric column the mean 0 and the standard deviation 1.
+
+    Returns:
+        Tensors that `prepare_inputs` needs and that travel with the model; notes on what was fitted.
+
+    Raises:
+        UserError: there are texts, and `text` is None.
+    """
+    preparation: dict[str, Tensor] = {}
+    notes: list[str] = []
+    if train.text is not None:
+        if text is None:
+            raise UserError(
+                "this data set has texts, and text=none says nothing about how to read them: choose a "
+                "backbone for texts, such as backbone=text_cnn, or text=words or text=tfidf"
+            )
+        fitted = text.fit(train.text)
+        notes += fitted.notes
+        preparation |= {_TEXT + key: value for key, value in fitted.state().items()}
+    if train.pictures is not None:
+        mean, scale = train.pictures.fit()
+        shape = torch.tensor(train.pictures.spec.shape)
+        preparation |= {"picture.mean": mean, "picture.scale": scale, "picture.shape": shape}
+    if train.sparse is not None:
+        preparation["sparse.width"] = torch.tensor(train.sparse.width)
+    if train.codes is not None:
+        preparation |= fit_numbers(train.codes, standardised=standardise)
+    return preparation, notes
+
+
+def prepare_inputs(examples: Examples, preparation: Mapping[str, Tensor]) -> dict[str, Input]:
+    """The named inputs of rows, whether of a split or new.
+
+    The main input "x" is the text if there is one, else the pictures, the sparse numbers or the numbers;
+    pictures and numbers beside it are called "picture" and "numbers".
+
+    Raises:
+        UserError: the preparation is of other data.
+    """
+    found: dict[str, Input] = {}
+    if examples.text is not None:
+        state = {k.removeprefix(_TEXT): v for k, v in preparation.items() if k.startswith(_TEXT)}
+        _check(bool(state), "texts")
+        found["text"] = restore_text(state).encode(examples.text)
+    if examples.pictures is not None:
+        shape = examples.pictures.spec.shape
+        known = "picture.shape" in preparation and tuple(preparation["picture.shape"].tolist()) == shape
+        _check(known, f"pictures of the shape {shape}")
+        found["picture"] = examples.pictures.standardised(
+            mean=preparation["picture.mean"], scale=preparation["picture.scale"]
+        )
+    if examples.sparse is not None:
+        _check(int(preparation.get("sparse.width", -1)) == examples.sparse.width, "these sparse numbers")
+        found["sparse"] = examples.sparse
+    if examples.codes is not None:
+        schema = examples.codes.schema
+        _check(
+            "schema" in preparation and Schema.from_tensor(preparation["schema"]) == schema, "these columns"
+        )
+        found["numbers"] = prepare(schema.expand(examples.codes.codes_NA), preparation)
+    main = next(iter(found))
+    return {MAIN: found.pop(main), **found}
+
+
+def _check(known: bool, what: str) -> None:
+    if not known:
+        raise UserError(
+            f"the run that prepares these rows was not trained on {what}: give it the same columns"
+        )
+
+
+def as_batch(inputs: Mapping[str, Input]) -> dict[str, BatchInput]:
+    """All rows as one batch."""
+    return {
+        name: values if isinstance(values, Tensor) else values[torch.arange(len(values))]
+        for name, values in inputs.items()
+    }

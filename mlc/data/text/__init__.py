@@ -1,0 +1,1 @@
+"""Texts to inputs: how they are cut into tokens or counted, fitted on the training texts alone."""

@@ -1,0 +1,44 @@
+"""Look at data before training: `python -m mlc.describe dataset=yeast [output=look.png]`."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlc.errors import UserError
+from mlc.experiment.command_line import exit_code, quote_verbatim, take
+from mlc.experiment.look import load_dataset
+from mlc.training.description import describe as describe_dataset
+from mlc.training.description_figure import description_figure
+from mlc.training.figure_style import png
+from mlc.training.files import atomic_write_bytes
+
+
+def main() -> None:
+    """The command-line door."""
+    sys.exit(exit_code(lambda: describe(sys.argv[1:])))
+
+
+def describe(words: Sequence[str]) -> None:
+    """Print what is in the data set that the overrides choose, and draw it."""
+    output, rest = take(words, "output")
+    if output is not None:
+        _check_output(output)
+    dataset = load_dataset(quote_verbatim(rest))
+    print(describe_dataset(dataset))
+    path = Path(f"describe_{dataset.name}.png" if output is None else output).expanduser()
+    atomic_write_bytes(path, png(description_figure(dataset), dots_per_inch=150))
+    print(f"\nfigure: {path}")
+
+
+def _check_output(output: str) -> None:
+    path = Path(output).expanduser()
+    if path.suffix != ".png":
+        raise UserError(f"output={output} must end in .png: it is a picture")
+    if not path.parent.is_dir():
+        raise UserError(f"output={output}: the folder {path.parent} does not exist; make it first")
+    if path.is_dir():
+        raise UserError(f"output={output} is a folder: name a file")
+
+
+if __name__ == "__main__":
+    main()
