@@ -51,13 +51,14 @@ class PretrainedText(PretrainedBackbone):
     ):
         super().__init__()
         spec = token_spec(inputs, backbone="pretrained_text")
-        if not spec.encoder:
+        config = json.loads(spec.encoder or "null")
+        if not isinstance(config, dict):  # words and other encoders have none
             raise UserError(
                 "backbone=pretrained_text reads the tokens of a pretrained model: use text=pretrained"
             )
         self.model, self.pooling, self.padding = model, pooling, spec.padding
         self.all_frozen = frozen == "all"
-        self.encoder = build_model(json.loads(spec.encoder))
+        self.encoder = build_model(config)
         freeze(self.encoder, frozen)
         self.learning_rate_factors = rate_factors(
             self.encoder, factor=learning_rate_factor, layer_decay=layer_decay, prefix="encoder"

@@ -3,6 +3,7 @@
 from mlc.experiment.shipped import Config, load_shipped
 
 TARGET = "mlc.training.linear_baseline.LinearBaseline"
+_TFIDF = "mlc.data.text.tfidf.Tfidf"
 _LOSSES = {"svm": "squared_hinge", "logistic": "binary_cross_entropy"}
 
 
@@ -23,7 +24,8 @@ def with_linear_choices(config: Config) -> Config:
     }
     if config.get("decision") == {"auto": True}:
         wanted["decision"] = "per_label_threshold"
-    if choices.get("text") not in ("tfidf", "none"):
+    text = config.get("text")
+    if text and text.get("_target_") != _TFIDF:
         wanted["text"] = "tfidf"
     for group, name in wanted.items():
         if choices.get(group) != name:

@@ -18,7 +18,10 @@ from mlc.heads.base import Head
 from mlc.losses.base import Loss
 from mlc.outputs.base import LabelOutput
 
-_PLAIN_GROUPS = ("dataset", "backbone", "auxiliary", "optimizer", "schedule", "trainer", "experiment")
+_PLAIN_GROUPS = (
+    *("dataset", "text", "augmentation", "backbone", "join", "auxiliary"),
+    *("optimizer", "schedule", "trainer", "experiment"),
+)
 _MADE_UP = {"loss": {}, "decision": {"k": 5}}  # five labels: every shipped rule can be built for them
 
 

@@ -36,7 +36,7 @@ SPECS = {
 # What these are made for; whatever else they suit is tested, too.
 TABLES = ("number", "numbers", "grey", "colour", "sparse")
 MADE_FOR = {
-    **dict.fromkeys(["flatten", "linear", "mlp", "wide_mlp"], TABLES),
+    **dict.fromkeys(["flatten", "linear", "mlp", "wide_mlp", "text_mlp"], TABLES),
     "cnn": ("grey", "colour"),
     **dict.fromkeys(["embedding_bag", "text_cnn", "lstm", "gru", "transformer"], ("tokens",)),
     "pretrained_text": ("pretrained",),

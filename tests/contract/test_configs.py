@@ -35,10 +35,6 @@ def runtime(group: str) -> frozenset[str]:
 
 def parameters(group: str, name: str) -> dict[str, inspect.Parameter]:
     found = inspect.signature(target(group, name)).parameters
-    if (
-        group == "join"
-    ):  # its picture is a backbone of its own in the file, and comes at run time to the class
-        found = {key: p for key, p in found.items() if key != "picture"}
     # A class without a constructor of its own shows nn.Module's *args and **kwargs, which take nothing.
     return {key: p for key, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
@@ -80,10 +76,8 @@ def test_arguments_are_keyword_only(group: str, name: str) -> None:
 def test_every_value_is_what_its_annotation_allows(group: str, name: str) -> None:
     hints = get_type_hints(target(group, name).__init__, include_extras=True)
     for key, value in options(group, name).items():
-        if (
-            (group, key) == ("join", "picture") or value == "???" or str(value).startswith("${")
-        ):  # the user's or another's
-            continue
+        if (group, key) == ("join", "picture") or str(value).startswith(("???", "${")):
+            continue  # a config of its own; or left to the user, or another option's
         TypeAdapter(hints[key]).validate_python(value, strict=True)
 
 

@@ -23,7 +23,7 @@ def words(tmp_path: Path) -> list[str]:
             writer.writerow([f"the {word} thing {number}", "|".join(WORDS[word])])
     return [
         *("dataset=table", "dataset.path=texts.csv", "dataset.text=text", "dataset.labels=labels"),
-        *("dataset.label_delimiter='|'", "trainer=linear_baseline"),
+        *("dataset.label_delimiter=|", "trainer=linear_baseline"),
     ]
 
 
@@ -60,6 +60,5 @@ def test_it_is_fitted_resumed_measured_again_and_predicts(
 
 
 def test_a_run_without_texts_predicts_no_text(doors: Doors, run: Path) -> None:
-    assert_sentence(
-        doors.predict("run=run", "text=a purple thing"), "was not trained on texts", "input=<file>"
-    )
+    outcome = doors.predict("run=run", "text=a purple thing")
+    assert_sentence(outcome, "run=run was not trained on texts", "input=<file>")

@@ -30,7 +30,7 @@ class Counting:
     Args:
         ngrams: the shortest and the longest run that is a column.
         of: words of two and more letters or digits; all tokens of `split_words`; or characters within words.
-        lowercase, sublinear, norm: see Tfidf.
+        lowercase, sublinear, norm, stop_words: see Tfidf.
     """
 
     ngrams: tuple[int, int]
@@ -38,6 +38,7 @@ class Counting:
     lowercase: bool
     sublinear: bool
     norm: Literal["l1", "l2"] | None
+    stop_words: Literal["english"] | None = None
 
     def vectorizer(
         self, *, terms: Sequence[str] | None = None, min_count: int = 1, max_features: int | None = None
@@ -50,6 +51,7 @@ class Counting:
             analyzer="char_wb" if self.of == "characters" else "word",
             ngram_range=tuple(self.ngrams),
             lowercase=self.lowercase,
+            stop_words=None if self.of == "characters" else self.stop_words,
             sublinear_tf=self.sublinear,
             norm=self.norm,
             vocabulary=None if terms is None else dict(zip(terms, range(len(terms)), strict=True)),
@@ -148,6 +150,7 @@ class Tfidf(TextEncoder):
         max_features: of each kind keep the most frequent, at most so many; null keeps all.
         sublinear: a count n weighs as 1 + ln n.
         lowercase: read "The" as "the".
+        stop_words: english leaves out scikit-learn's 318 English words that say little; null keeps all.
         norm: scale each text's numbers so that their squares (l2) or they themselves (l1) add up to 1; null
             leaves them.
     """
@@ -162,13 +165,14 @@ class Tfidf(TextEncoder):
         max_features: Annotated[int, Ge(1)] | None = 50_000,
         sublinear: bool = True,
         lowercase: bool = True,
+        stop_words: Literal["english"] | None = None,
         norm: Literal["l1", "l2"] | None = "l2",
     ) -> None:
         if word_ngrams is None and char_ngrams is None:
             raise ValueError("word_ngrams and char_ngrams are both null: nothing would be counted")
         asked = {"tokens" if tokens == "all" else "words": word_ngrams, "characters": char_ngrams}
         self.countings = [
-            Counting(_ordered(ngrams), of, lowercase, sublinear, norm)  # type: ignore[arg-type]
+            Counting(_ordered(ngrams), of, lowercase, sublinear, norm, stop_words)  # type: ignore[arg-type]
             for of, ngrams in asked.items()
             if ngrams is not None
         ]

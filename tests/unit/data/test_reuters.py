@@ -45,6 +45,11 @@ def test_title_and_body_without_markup() -> None:
     assert document == Document(TRAIN, frozenset({"cocoa", "corn"}), "BAHIA\nShowers\nfell.")
 
 
+def test_a_title_may_count_more_than_once() -> None:
+    (document,) = read_documents(story("TRAIN", "corn", full("BAHIA", "Showers.")), title_weight=2)
+    assert document.text == "BAHIA\nBAHIA\nShowers."
+
+
 def test_entities_and_control_characters() -> None:
     text = "A &lt;B>, &amp;lt; C&amp;D, A&LT, R&D; &#34;x&#34;&#127;&#31;\x05\x9f caf\xe9"
     assert only(story("TEST", "", full("T", text))).text == 'T\nA <B>, &lt; C&D, A&LT, R&D; "x" caf\xe9'

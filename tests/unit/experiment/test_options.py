@@ -9,6 +9,7 @@ from mlc.calibration.base import Calibrator
 from mlc.decisions.base import Decision
 from mlc.errors import UserError
 from mlc.experiment.options import what_fits_what
+from mlc.experiment.recipe import group_names
 from mlc.outputs.base import LabelOutput
 from tests.contract.grid import LABELS, TARGETS, build, build_loss, fits, head_output, names
 from tests.unit.experiment.shipped import brought
@@ -118,7 +119,7 @@ def test_only_softmax_reads_single_labels_in_its_own_way() -> None:
 
 
 @pytest.mark.parametrize(
-    "group", ["dataset", "backbone", "auxiliary", "optimizer", "schedule", "trainer", "experiment"]
+    "group", sorted({*group_names(), "experiment"} - {"head", "loss", "decision", "calibration"})
 )
 def test_every_other_choice_is_listed(group: str) -> None:
     (text,) = re.findall(rf"^{group}=\n((?:  .*\n)+)", everything(), flags=re.MULTILINE)

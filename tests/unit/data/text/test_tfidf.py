@@ -117,3 +117,15 @@ def test_options_that_count_nothing_are_refused() -> None:
         fit(word_ngrams=None)
     with pytest.raises(ValueError, match="shorter length first"):
         fit(word_ngrams=[2, 1])
+
+
+def test_stop_words_are_left_out_as_scikit_learn_does() -> None:
+    texts = ["the cat and the dog", "a dog of the house", "cats and houses of cards"]
+    fitted = Tfidf(
+        tokens="words", word_ngrams=[1, 2], char_ngrams=None, min_count=1, stop_words="english"
+    ).fit(texts)
+    reference = TfidfVectorizer(ngram_range=(1, 2), stop_words="english", sublinear_tf=True, dtype=np.float32)
+    np.testing.assert_array_equal(
+        fitted.encode(texts).dense().numpy(), reference.fit_transform(texts).toarray()
+    )
+    assert "the" not in " ".join(fitted.blocks[0].terms).split()
