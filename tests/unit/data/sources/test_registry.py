@@ -39,7 +39,7 @@ def test_every_entry_is_sound(path: str) -> None:
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_mulan_config_can_be_downloaded(config: Path) -> None:
     options = yaml.safe_load(config.read_text(encoding="utf-8"))
-    if options["_target_"] != "mlc.data.mulan.Mulan":
+    if options["_target_"] != "mlc.data.mulan.Mulan" or config.stem == "mulan":  # the last is for own files
         return
     for role in ("train", "test", "labels"):
         assert known_file(options["folder"], options[role]) is not None
