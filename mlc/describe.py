@@ -1,11 +1,12 @@
 """Look at data before training: `python -m mlc.describe dataset=yeast [output=look.png]`."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from mlc.errors import UserError
-from mlc.experiment.command_line import exit_code, quote_verbatim, take
+from mlc.experiment.command_line import exit_code, quote_verbatim, take, with_trust
 from mlc.experiment.look import load_dataset
 from mlc.training.description import describe as describe_dataset
 from mlc.training.description_figure import description_figure
@@ -15,7 +16,7 @@ from mlc.training.files import atomic_write_bytes
 
 def main() -> None:
     """The command-line door."""
-    sys.exit(exit_code(lambda: describe(sys.argv[1:])))
+    sys.exit(exit_code(lambda: with_trust(describe, sys.argv[1:])))
 
 
 def describe(words: Sequence[str]) -> None:
@@ -25,9 +26,14 @@ def describe(words: Sequence[str]) -> None:
         _check_output(output)
     dataset = load_dataset(quote_verbatim(rest))
     print(describe_dataset(dataset))
-    path = Path(f"describe_{dataset.name}.png" if output is None else output).expanduser()
+    path = Path(f"describe_{_file_name(dataset.name)}.png" if output is None else output).expanduser()
     atomic_write_bytes(path, png(description_figure(dataset), dots_per_inch=150))
     print(f"\nfigure: {path}")
+
+
+def _file_name(name: str) -> str:
+    """The name of a data set as part of a file name, which stays in its folder."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def _check_output(output: str) -> None:

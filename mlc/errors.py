@@ -14,3 +14,7 @@ class Fault(Exception):  # noqa: N818 - a fault is the field's word, as in fault
 
     The message is one sentence; doors print it and exit with 1, as for anything else that escapes.
     """
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has stopped a run at a place from which it can go on; doors exit with 75 (EX_TEMPFAIL)."""

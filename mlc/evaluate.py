@@ -4,10 +4,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from mlc.experiment.assemble import TrainedRun, read_trained_run
-from mlc.experiment.command_line import existing_folder, exit_code, read_words
+from mlc.experiment.command_line import existing_folder, exit_code, read_words, with_trust
+from mlc.experiment.safe_yaml import parse_yaml
 from mlc.training.measure_again import measure_again, measure_otherwise
 from mlc.training.report import label_table, summary_table
 
@@ -17,7 +16,7 @@ _OTHERWISE = ("decision", "calibration")
 
 def main() -> None:
     """The command-line door."""
-    sys.exit(exit_code(lambda: evaluate(sys.argv[1:])))
+    sys.exit(exit_code(lambda: with_trust(evaluate, sys.argv[1:])))
 
 
 def evaluate(words: Sequence[str]) -> None:
@@ -46,7 +45,7 @@ def _take_options(words: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list
         key, equals, value = word.partition("=")
         group, dot, option = key.partition(".")
         if group in _OTHERWISE and dot and equals:
-            options.setdefault(group, {})[option] = yaml.safe_load(value)
+            options.setdefault(group, {})[option] = parse_yaml(value, name=key)
         else:
             rest.append(word)
     return options, rest

@@ -10,7 +10,7 @@ from pathlib import Path
 from mlc.data.dataset import TextSource
 from mlc.errors import UserError
 from mlc.experiment.assemble import read_trained_run
-from mlc.experiment.command_line import existing_folder, exit_code, read_words
+from mlc.experiment.command_line import existing_folder, exit_code, read_words, with_trust
 from mlc.training.prediction import predict_file, predict_text
 
 USAGE = (
@@ -21,7 +21,7 @@ USAGE = (
 
 def main() -> None:
     """The command-line door."""
-    sys.exit(exit_code(lambda: predict(sys.argv[1:])))
+    sys.exit(exit_code(lambda: with_trust(predict, sys.argv[1:])))
 
 
 def predict(words: Sequence[str]) -> None:

@@ -4,44 +4,106 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from mlc.errors import UserError
+from mlc.errors import Stopped, UserError
 from mlc.experiment.assemble import make_job, read_run_config
-from mlc.experiment.command_line import existing_folder, exit_code, quote_verbatim, take
+from mlc.experiment.command_line import existing_folder, exit_code, quote_verbatim, take, with_trust
 from mlc.experiment.compose import compose_runs
 from mlc.experiment.recipe import read_recipe
 from mlc.experiment.shipped import Config
+from mlc.training import processes
+from mlc.training.checkpoints import Checkpoints, Found
 from mlc.training.job import Job
 from mlc.training.run import run, why_finished
 from mlc.training.run_files import RunFiles
 
-_RESUME_OPTIONS = ("trainer.max_epochs", "trainer.device")
+_RESUME_OPTIONS = ("trainer.max_epochs", "trainer.max_steps", "trainer.device")
 
 
 def main() -> None:
     """The command-line door."""
-    sys.exit(exit_code(lambda: train(sys.argv[1:])))
+    sys.exit(exit_code(lambda: with_trust(train, sys.argv[1:])))
 
 
 def train(words: Sequence[str]) -> None:
-    """Start a run or a sweep from overrides, or resume the run that `resume=` names."""
+    """Start a run or a sweep from overrides, or resume the run that `resume=` names.
+
+    `resume=auto` resumes what is in the run folder (hydra.run.dir=..., or the jobs of hydra.sweep.dir=...)
+    and starts what is not: the same command line goes on after every interruption.
+    """
     resumed, rest = take(words, "resume")
-    if resumed is None:
-        compose_runs(quote_verbatim(rest), start)
-    else:
-        resume(existing_folder(resumed, key="resume"), rest)
+    with processes.joined():
+        if resumed is None:
+            compose_runs(quote_verbatim(rest), start)
+        elif resumed == "auto":
+            _check_folder_is_named(rest)
+            compose_runs(quote_verbatim(rest), start_or_resume)
+        else:
+            resume(existing_folder(resumed, key="resume"), rest)
 
 
 def start(config: Config, folder: Path) -> None:
-    """Train a new run in its own folder."""
-    if RunFiles(folder).config.exists():
+    """Train a new run in its own folder; after a fault of one of several processes, go on with it."""
+    if processes.restarted():
+        start_or_resume(config, folder)
+        return
+    if _holds_run(folder):
         raise UserError(
             f"{folder} already holds a run: resume it (resume={folder}) or name another folder "
             f"(hydra.run.dir=...)"
         )
-    _run(make_job(read_recipe(config), folder, fresh=True), resume=False)
+    _run(make_job(read_recipe(config), folder, fresh=True), found=None)
+
+
+def start_or_resume(config: Config, folder: Path) -> None:
+    """Go on with the run in this folder, or train a new one where there is none.
+
+    Raises:
+        UserError: the folder's run has another config.
+    """
+    if not _holds_run(folder):
+        _run(make_job(read_recipe(config), folder, fresh=True), found=None)
+        return
+    changed = _differences(read_recipe(config).config, read_run_config(folder))
+    allowed = [f"{key}={value}" for key, value in changed.items() if key in _RESUME_OPTIONS]
+    if len(allowed) < len(changed):
+        refused = ", ".join(key for key in changed if key not in _RESUME_OPTIONS)
+        raise UserError(
+            f"{folder} holds a run with another {refused}: name another folder (hydra.run.dir=...), or resume "
+            f"that run as it is (resume={folder})"
+        )
+    resume(folder, allowed)
+
+
+def _differences(new: Config, old: Config) -> dict[str, Any]:
+    """What a new config has otherwise than the resolved one of a run, where the data did not decide it."""
+    changed = {}
+    for group, node in new.items():
+        before = old.get(group)
+        if group == "choices" or node == {"auto": True} or (group == "text" and not before):
+            continue
+        options = (
+            {f"{group}.{key}": value for key, value in node.items()}
+            if isinstance(node, dict)
+            else {group: node}
+        )
+        for name, value in options.items():
+            key = name.partition(".")[2]
+            was = before.get(key) if isinstance(before, dict) else before
+            if value not in (was, "auto"):
+                changed[name] = value
+    return changed
+
+
+def _check_folder_is_named(words: Sequence[str]) -> None:
+    if not any(word.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for word in words):
+        raise UserError(
+            "resume=auto looks into the folder of the run, and the usual one has the time in its name: name "
+            "one (hydra.run.dir=<folder>, with -m hydra.sweep.dir=<folder>)"
+        )
 
 
 def resume(folder: Path, words: Sequence[str]) -> None:
@@ -52,23 +114,41 @@ def resume(folder: Path, words: Sequence[str]) -> None:
         if not equals or key not in _RESUME_OPTIONS:
             raise UserError(
                 f"{word} cannot be changed in a resumed run: beside resume= only "
-                f"{' and '.join(_RESUME_OPTIONS)} are accepted; start a new run for anything else"
+                f"{', '.join(_RESUME_OPTIONS[:-1])} and {_RESUME_OPTIONS[-1]} are accepted; start a new "
+                f"run for anything else"
             )
         config["trainer"][key.partition(".")[2]] = yaml.safe_load(value)
     recipe = read_recipe(config)
-    if ending := why_finished(folder, recipe.settings):
+    found = _newest(folder)
+    if ending := why_finished(folder, found, recipe.settings):
         print(f"{folder} is finished ({ending}) and its results stand in {RunFiles(folder).results}")
         return
-    _run(make_job(recipe, folder, fresh=False), resume=True)
+    _run(make_job(recipe, folder, fresh=found.state is None), found=found)
 
 
-def _run(job: Job, *, resume: bool) -> None:
+def _run(job: Job, *, found: Found | None) -> None:
+    way = f"go on with python -m mlc.train resume={shlex.quote(str(job.folder))}"
     try:
-        run(job, resume=resume)
+        run(job, found=found)
+    except Stopped as stop:
+        raise Stopped(f"{stop}; {way}") from None
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"go on with python -m mlc.train resume={shlex.quote(str(job.folder))}"
-        ) from None
+        raise KeyboardInterrupt(way) from None
+
+
+def _holds_run(folder: Path) -> bool:
+    """Whether a folder holds a run; the main process looks, before it writes anything there."""
+    there = processes.is_main() and RunFiles(folder).config.exists()
+    (agreed,) = processes.any_of(there)
+    return agreed
+
+
+def _newest(folder: Path) -> Found:
+    """The newest whole checkpoint; the main process looks first, because it renames damaged files."""
+    checkpoints = Checkpoints(RunFiles(folder).checkpoints)
+    found = checkpoints.newest() if processes.is_main() else None
+    processes.wait()
+    return found or checkpoints.newest()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from torch import nn
 from mlc.errors import UserError
 
 _CONFIG, _WEIGHTS = "config.json", "model*.safetensors*"
+_CODE = frozenset({"auto_map", "attn_implementation", "experts_implementation", "quantization_config"})
 _SECONDS = 10  # until the hub must have answered
 
 
@@ -22,10 +23,15 @@ def build_model(tree: Mapping[str, Any]) -> nn.Module:
         UserError: transformers is not installed, or does not know such a model.
     """
     transformers = _transformers()
-    options = dict(tree)
+    # A config may name code on the hub, by auto_map and by the name of an attention. None of it is fetched.
+    options = {key: value for key, value in tree.items() if key not in _CODE and not key.startswith("_")}
     try:
         config = transformers.AutoConfig.for_model(options.pop("model_type"), **options)
-        model: nn.Module = transformers.AutoModel.from_config(config, dtype=torch.float32)
+        if getattr(config, "use_pretrained_backbone", False):
+            raise ValueError("it is built around the weights of another model")
+        model: nn.Module = transformers.AutoModel.from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
     except (KeyError, ValueError) as error:
         raise UserError(
             f"transformers cannot build the pretrained model ({_first_line(error)}): choose another "

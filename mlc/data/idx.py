@@ -1,13 +1,12 @@
 """Reading the idx.gz files of MNIST."""
 
-import gzip
-import zlib
 from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlc.data.archives import DAMAGED, read_gzip
 from mlc.errors import UserError
 
 _UINT8 = 0x08
@@ -27,9 +26,8 @@ def read_idx(path: Path, *, ndim: int) -> NDArray[np.uint8]:
         UserError: the file is cut, malformed, or has another type or number of dimensions.
     """
     try:
-        with gzip.open(path, "rb") as file:
-            content = file.read()
-    except (OSError, EOFError, zlib.error) as error:
+        content = read_gzip(path)
+    except DAMAGED as error:
         raise UserError(f"{path} is not a whole gzip file; get it again.") from error
     start = 4 + 4 * ndim
     if len(content) < start or content[:4] != bytes([0, 0, _UINT8, ndim]):

@@ -90,6 +90,18 @@ def prepare_inputs(examples: Examples, preparation: Mapping[str, Tensor]) -> dic
     return {MAIN: found.pop(main), **found}
 
 
+def check_preparation(preparation: Mapping[str, Tensor]) -> None:
+    """Read what was fitted once, so that what cannot be read shows before the first row does.
+
+    Raises whatever reading it raises.
+    """
+    state = {key.removeprefix(_TEXT): value for key, value in preparation.items() if key.startswith(_TEXT)}
+    if state:
+        restore_text(state)
+    if "schema" in preparation:
+        Schema.from_tensor(preparation["schema"])
+
+
 def _check(known: bool, what: str) -> None:
     if not known:
         raise UserError(

@@ -1,11 +1,9 @@
 """Reuters-21578: newswire of 1987, in the ModApte split with the 90 topics that occur on both sides."""
 
 import re
-import tarfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -14,6 +12,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from mlc.batch import BatchInput
+from mlc.data.archives import DAMAGED, read_tar_gz
 from mlc.data.dataset import Dataset
 from mlc.data.examples import TEST, TRAIN, Examples
 from mlc.data.new_texts import read_texts, text_batch
@@ -126,22 +125,16 @@ def read_archive(path: Path) -> list[str]:
     Raises:
         UserError: the archive is damaged or lacks a file.
     """
-    found: dict[str, str] = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name).name
-                content = archive.extractfile(member) if name in _MEMBERS and member.isfile() else None
-                if content is not None:
-                    found[name] = content.read().decode("latin-1")  # every byte is a sign of it
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        found = read_tar_gz(path, _MEMBERS)
+    except DAMAGED as error:
         raise UserError(f"{path} is not a whole tar.gz archive; get it again.") from error
     missing = [name for name in _MEMBERS if name not in found]
     if missing:
         raise UserError(
             f"{path} lacks {len(missing)} of {len(_MEMBERS)} files, {missing[0]} first; get it again."
         )
-    return [found[name] for name in _MEMBERS]
+    return [found[name].decode("latin-1") for name in _MEMBERS]  # every byte is a sign of it
 
 
 def read_documents(page: str, *, title_weight: int = 1) -> Iterator[Document]:

@@ -1,24 +1,31 @@
 """From a recipe to a job, and from a run folder back to its recipe and classifier."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from torch.nn.modules.batchnorm import _BatchNorm
+import torch
 
 from mlc.backbones.base import Backbone, PretrainedBackbone
 from mlc.batch import LabelStatistics
 from mlc.data.dataset import Dataset
 from mlc.errors import UserError
-from mlc.experiment.instantiate import did_you_mean
+from mlc.experiment.combinations import check_combinations, combination_notes
+from mlc.experiment.instantiate import check_value, did_you_mean
 from mlc.experiment.recipe import Recipe, read_recipe
+from mlc.experiment.run_folder import check_run_folder
+from mlc.experiment.safe_yaml import read_yaml
 from mlc.experiment.shipped import Config, load_shipped, shipped
+from mlc.experiment.stored import check_stored, no_larger_than
 from mlc.inputs import MAIN
 from mlc.model import Classifier
+from mlc.training import processes
 from mlc.training.job import Job
+from mlc.training.order import epoch_order
+from mlc.training.precision import choose_precision
 from mlc.training.run_files import Facts, RunFiles, load_facts
+from mlc.training.settings import TrainerSettings, choose_device
 
 
 def make_job(recipe: Recipe, folder: Path, *, fresh: bool) -> Job:
@@ -33,6 +40,7 @@ def make_job(recipe: Recipe, folder: Path, *, fresh: bool) -> Job:
         UserError: the data cannot be read, or a choice does not fit it.
     """
     source = read_trained_run(recipe.init_from) if recipe.init_from else None
+    device = processes.own_device(choose_device(recipe.settings.device))
     dataset = recipe.data(source.facts.preparation if source else None)
     if not any(key.startswith("text.") for key in dataset.preparation):
         recipe = recipe.without_text()
@@ -45,20 +53,55 @@ def make_job(recipe: Recipe, folder: Path, *, fresh: bool) -> Job:
     classifier = recipe.classifier(inputs=facts.inputs, labels=labels, auxiliary_labels=facts.auxiliary)
     if fresh:
         _start_weights(classifier.network.backbone, source)
-    _check_batch_size(recipe, classifier, len(dataset.train))
+    check_combinations(recipe.settings, classifier, rows=len(dataset.train))
+    settings, config, why = _with_precision(recipe, classifier, device)
+    dataset, too_few = _few_batches(dataset, settings, seed=recipe.seed)
     return Job(
         folder=folder,
-        config=recipe.config,
+        config=config,
         dataset=dataset,
         facts=facts,
         classifier=classifier,
         make_optimizer=recipe.optimizer,
         schedule=recipe.schedule,
         augment=recipe.augmentation(facts.inputs, facts.preparation),
-        settings=recipe.settings,
+        settings=settings,
+        device=device,
         seed=recipe.seed,
-        notes=(*dataset.notes, *_notes(recipe, classifier, dataset, labels)),
+        notes=(
+            *dataset.notes,
+            *_notes(recipe, classifier, dataset, labels),
+            *why,
+            *too_few,
+            *combination_notes(settings, classifier, device),
+        ),
     )
+
+
+def _with_precision(
+    recipe: Recipe, classifier: Classifier, device: str
+) -> tuple[TrainerSettings, Config, list[str]]:
+    """Settings and config with the precision that `auto` chooses, and why."""
+    wanted = recipe.settings.precision
+    if wanted != "auto":
+        return recipe.settings, recipe.config, []
+    precision, why = choose_precision(device=device, network=classifier.network)
+    config = {**recipe.config, "trainer": {**recipe.config["trainer"], "precision": precision}}
+    return (
+        replace(recipe.settings, precision=precision),
+        config,
+        [f"trainer.precision=auto is {precision}: {why}."],
+    )
+
+
+def _few_batches(dataset: Dataset, settings: TrainerSettings, *, seed: int) -> tuple[Dataset, list[str]]:
+    """With `overfit_batches` the rows of the first batches as all three splits, and a note."""
+    if settings.overfit_batches is None:
+        return dataset, []
+    batches = epoch_order(len(dataset.train), settings.batch_size, seed=seed, epoch=0)
+    few = dataset.train.rows(torch.cat(batches[: settings.overfit_batches]))
+    note = f"trainer.overfit_batches: the same {len(few)} rows are trained, validated and tested on."
+    return replace(dataset, train=few, valid=few, test=few), [note]
 
 
 def _auxiliary_labels(recipe: Recipe, dataset: Dataset) -> LabelStatistics | None:
@@ -115,15 +158,6 @@ def _notes(recipe: Recipe, classifier: Classifier, dataset: Dataset, labels: Lab
     return notes
 
 
-def _check_batch_size(recipe: Recipe, classifier: Classifier, rows: int) -> None:
-    normalised = any(isinstance(part, _BatchNorm) for part in classifier.network.modules())
-    if normalised and min(recipe.settings.batch_size, rows) < 2:
-        raise UserError(
-            f"trainer.batch_size={recipe.settings.batch_size} with {rows} training rows gives batches of one "
-            f"row, and batch normalisation needs two: raise it, or choose a backbone without it"
-        )
-
-
 def read_run_config(folder: Path) -> Config:
     """The resolved config of a run folder.
 
@@ -133,10 +167,8 @@ def read_run_config(folder: Path) -> Config:
     path = RunFiles(folder).config
     if not path.is_file():
         raise UserError(f"{folder} is no run: it has no {path.name}; give a folder that mlc.train has made")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from error
+    check_run_folder(folder)
+    config = read_yaml(path)
     if not isinstance(config, dict):
         raise UserError(f"{path} holds no config: give a folder that mlc.train has made")
     return config
@@ -180,6 +212,7 @@ def read_trained_run(
             raise UserError(f"{group}={name} does not exist{did_you_mean(name, shipped(group))}")
         config[group] = load_shipped(group, name)
     for group, changes in (options or {}).items():
+        check_value(dict[str, Any], config.get(group), name=group)
         config[group] |= changes
     recipe = read_recipe(config)
     path = RunFiles(folder).classifier
@@ -189,15 +222,19 @@ def read_trained_run(
             f"run python -m mlc.train resume={folder}"
         )
     facts, parts = load_facts(path)
+    check_stored(facts.preparation, path)
     recipe = recipe.resolved(facts.labels)
     recipe.check_fit(facts.labels)
-    classifier = recipe.classifier(inputs=facts.inputs, labels=facts.labels, auxiliary_labels=facts.auxiliary)
+    with no_larger_than(parts, path):
+        classifier = recipe.classifier(
+            inputs=facts.inputs, labels=facts.labels, auxiliary_labels=facts.auxiliary
+        )
     for name, part in classifier.parts().items():
         if (otherwise or options) and name in ("calibrator", "decision"):
             continue
         try:
             part.load_state_dict(parts[name])
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, RuntimeError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} does not fit {folder}/config.yaml: one of the two has been changed"
             ) from error

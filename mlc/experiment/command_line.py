@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mlc.errors import Fault, UserError
+from mlc.errors import Fault, Stopped, UserError
 from mlc.experiment.instantiate import did_you_mean
+from mlc.experiment.trust import trusting
 
 USER_MISTAKE, FAULT, INTERRUPTED = 2, 1, 130
+RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 # Paths and texts may hold anything that the override grammar would read as its own signs.
 # Options that may also be null; all others take null as a name.
@@ -77,6 +79,13 @@ def take(words: Sequence[str], key: str) -> tuple[str | None, list[str]]:
     return (found[0].partition("=")[2] if found else None), rest
 
 
+def with_trust(door: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
+    """Open a door with all words but `trust=`, trusting the packages that it names."""
+    packages, rest = take(words, "trust")
+    with trusting(packages):
+        door(rest)
+
+
 def read_words(
     words: Sequence[str], *, usage: str, known: Sequence[str], required: Sequence[str]
 ) -> dict[str, str]:
@@ -129,6 +138,9 @@ def exit_code(door: Callable[[], None]) -> int:
         place = f"{error.filename}: " if error.filename else ""
         print(f"fault: {place}{error.strerror or error}; what was saved before is whole", file=sys.stderr)
         return FAULT
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return RESUME_ME
     except KeyboardInterrupt as stop:
         print(f"stopped; {stop}" if str(stop) else "stopped", file=sys.stderr)
         return INTERRUPTED

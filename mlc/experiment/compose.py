@@ -3,23 +3,26 @@
 import os
 import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import cast
 
 from hydra import main as hydra_main
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mlc.errors import Fault, UserError
+from mlc.experiment.composed import plain_values
+from mlc.experiment.hydra_guard import check_flags, guarded
 from mlc.experiment.instantiate import did_you_mean
 from mlc.experiment.recipe import group_names
 from mlc.experiment.shipped import Config, config_folder, load_shipped, shipped
+from mlc.training import processes
 
 Start = Callable[[Config, Path], None]
 
@@ -49,13 +52,17 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
             if hydra.mode == RunMode.MULTIRUN:
                 _report(error)
 
+    # The name of a run's folder; all of several processes must mean the same one.
+    os.environ["MLC_STARTED"] = processes.agree("started", time.strftime("%Y-%m-%d_%H-%M-%S"))
     # Without it Hydra prints errors itself and exits; here only the door does.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # First, because its parser gives up at an option between overrides.
     multirun = [word for word in overrides if word in ("-m", "--multirun")]
     sys.argv = [sys.argv[0], *multirun, *(word for word in overrides if word not in multirun)]
+    check_flags(overrides)
     try:
-        hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="train")(task)()
+        with guarded(overrides):
+            hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="train")(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(sentence(error)) from error
     if failures and RunMode.MULTIRUN not in modes:
@@ -71,7 +78,7 @@ def _removed_if_unused(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not any(folder.iterdir()):
+        with suppress(OSError):  # not empty, or another process was faster
             folder.rmdir()
         raise
 
@@ -87,11 +94,11 @@ def _report(error: Exception) -> None:
 def _plain(cfg: DictConfig) -> Config:
     """The resolved config as plain values, with the names of the chosen configs under `choices`."""
     try:
-        config = cast(Config, OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+        config = plain_values(cfg)
     except OmegaConfBaseException as error:  # a value names another that is not there, or is missing
         raise UserError(sentence(error)) from error
     names = {str(key).partition("@")[0]: name for key, name in HydraConfig.get().runtime.choices.items()}
-    groups = ["experiment", *group_names()]
+    groups = ["experiment", "debug", *group_names()]
     return {"choices": {group: str(names[group]) for group in groups if names.get(group)}, **config}
 
 

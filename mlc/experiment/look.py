@@ -1,16 +1,15 @@
 """The data set of a config, without a run."""
 
 from collections.abc import Sequence
-from typing import cast
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mlc.data.dataset import Dataset
 from mlc.errors import UserError
 from mlc.experiment.compose import sentence
+from mlc.experiment.composed import plain_values
 from mlc.experiment.recipe import read_recipe
 from mlc.experiment.shipped import Config, config_folder
 
@@ -32,6 +31,6 @@ def _compose(overrides: Sequence[str]) -> Config:
     try:
         with initialize_config_dir(config_dir=str(config_folder().absolute()), version_base="1.3"):
             config = compose("train", overrides=list(overrides))
-        return cast(Config, OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+        return plain_values(config)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(sentence(error)) from error

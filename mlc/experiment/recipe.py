@@ -24,6 +24,7 @@ from mlc.experiment.auxiliary import AuxiliaryMaker, read_auxiliary
 from mlc.experiment.instantiate import Maker, check_value, did_you_mean, make
 from mlc.experiment.linear_recipe import with_linear_choices
 from mlc.experiment.pairing import check_fit, head_output, linked_output, made_up_labels
+from mlc.experiment.plain import check_plain
 from mlc.experiment.shipped import Config, load_shipped
 from mlc.heads.base import Head
 from mlc.inputs import MAIN, InputSpec
@@ -231,6 +232,7 @@ def read_recipe(config: Config) -> Recipe:
         UserError: an unknown key, a value of the wrong type or out of range, or choices that do not fit
             one another; one sentence.
     """
+    check_plain(config)
     config = with_linear_choices(config)
     known = [*group_names(), "seed", "init_from", "choices"]
     for key in config:

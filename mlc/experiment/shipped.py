@@ -29,6 +29,11 @@ def load_shipped(group: str, name: str) -> Config:
     return deepcopy(_read(config_folder() / group / f"{name}.yaml"))
 
 
+def train_config() -> Config:
+    """What stands in train.yaml itself: the seed, and where runs go."""
+    return load_shipped("", "train")
+
+
 @cache
 def _read(path: Path) -> Config:
     node: Config = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -54,14 +54,23 @@ class Dashboard:
         positives_L: training rows of each label; of more than 100 labels the most frequent 100 get curves.
         purge_step: in a resumed run the first step that is trained again: points from there on, written
             before the run was cut, disappear. None in a fresh run.
+        silent: write nothing, as all but the main one of several processes.
     """
 
     def __init__(
-        self, *, folder: Path, label_names: Sequence[str], positives_L: Tensor, purge_step: int | None
+        self,
+        *,
+        folder: Path,
+        label_names: Sequence[str],
+        positives_L: Tensor,
+        purge_step: int | None,
+        silent: bool = False,
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=purge_step, flush_secs=10)
+        self._writer: Any = (
+            _Nowhere() if silent else SummaryWriter(str(folder), purge_step=purge_step, flush_secs=10)
+        )
         # Takes several points in one event; torch annotates it as None.
         self._events: Any = self._writer.file_writer
         self._label_names = label_names
@@ -88,6 +97,10 @@ class Dashboard:
         self._writer.add_text("run/config", f"```yaml\n{config_yaml.rstrip()}\n```", global_step=0)
         self._writer.add_text("run/notes", "\n".join(f"- {note}" for note in notes) or "none", global_step=0)
         self._writer.add_custom_scalars(_LAYOUT)
+
+    def profile(self, table: str) -> None:
+        """Write the profiler's table of the costliest operations."""
+        self._writer.add_text("run/profile", f"```\n{table}\n```", global_step=0)
 
     def train(self, step: int, *, loss: float, learning_rate: float, examples_per_s: float) -> None:
         """Write one logging interval of training: mean loss, learning rate and speed since the last one."""
@@ -187,6 +200,16 @@ class Dashboard:
 
         for summary in hparams(flatten(hyperparameters), dict.fromkeys(metric_tags)):
             self._events.add_summary(summary)
+
+
+class _Nowhere:
+    """A writer that writes nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+    def __call__(self, *values: Any, **options: Any) -> None:
+        return None
 
 
 def flatten(nested: Mapping[str, object], prefix: str = "") -> dict[str, float | str]:

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -13,8 +14,10 @@ from mlc.data.dataset import Split
 from mlc.model import Classifier, Network
 from mlc.outputs.base import LabelOutput, NotDefinedError, concatenate
 from mlc.outputs.levels import LabelLevels
+from mlc.training import processes
 from mlc.training.order import evaluation_order
-from mlc.training.settings import TrainerSettings, uses_bf16
+from mlc.training.precision import autocast
+from mlc.training.settings import TrainerSettings
 
 if TYPE_CHECKING:
     # Imports torchmetrics, which takes a second: at run time only the first evaluation pays for it.
@@ -92,12 +95,11 @@ def predict_split(network: Network, split: Split, settings: TrainerSettings, dev
     """Outputs for every row of a split, kept where the scores fit `memory_limit_mb`."""
     from mlc.metrics.suite import choose_mode
 
-    bf16 = uses_bf16(settings.precision, device)
     numbers_per_row = max(split.n_labels, _numbers_per_row(network, split))
     mode, why = choose_mode(len(split), numbers_per_row, memory_limit_mb=settings.memory_limit_mb)
 
     def run() -> Iterator[Chunk]:
-        return run_network(network, split, batch_size=settings.eval_batch_size, bf16=bf16)
+        return run_network(network, split, batch_size=settings.eval_batch_size, precision=settings.precision)
 
     if mode == "streaming":
         return Predictions(run, len(split), split.n_labels, numbers_per_row, kept=False, why=why)
@@ -132,8 +134,13 @@ def _numbers_per_row(network: Network, split: Split) -> int:
 
 
 @torch.no_grad()
-def run_network(network: Network, split: Split, *, batch_size: int, bf16: bool) -> Iterator[Chunk]:
-    """What the network says about a split, batch by batch; rows of about one length together."""
+def run_network(
+    network: Network, split: Split, *, batch_size: int, precision: str = "fp32"
+) -> Iterator[Chunk]:
+    """What the network says about a split, batch by batch; rows of about one length together.
+
+    Of several processes each runs its part of every batch, and all of them get the whole.
+    """
     was_training = network.training
     network.eval()
     rows_N = torch.arange(len(split), device=split.device)
@@ -141,24 +148,24 @@ def run_network(network: Network, split: Split, *, batch_size: int, bf16: bool) 
         rows_N = evaluation_order(split.lengths_N)
     try:
         for rows_B in rows_N.split(batch_size):
-            batch = split.select(rows_B)
-            yield Chunk(forward(network, batch.inputs, bf16=bf16), batch.y_BL, batch.weight_B)
+            own_B = processes.own_part(rows_B)
+            # One that has no row of a small last batch runs a row all the same, to know its output's shape.
+            batch = split.select(own_B if len(own_B) else rows_B[:1])
+            output = forward(network, batch.inputs, precision=precision)
+            if processes.size() > 1:
+                gather = partial(processes.gather_rows, own=len(own_B), n_rows=len(rows_B))
+                output = output.map_tensors(gather)
+                batch = split.select(rows_B)
+            yield Chunk(output, batch.y_BL, batch.weight_B)
     finally:  # also where not all batches are asked for
         network.train(was_training)
 
 
-def forward(network: Network, inputs: Mapping[str, BatchInput], *, bf16: bool) -> LabelOutput:
-    """The network's output; with bf16 the layers run under autocast and the output is float32 again."""
-    with autocast(inputs, bf16=bf16):
+def forward(network: Network, inputs: Mapping[str, BatchInput], *, precision: str = "fp32") -> LabelOutput:
+    """The network's output, float32 in whatever format the layers ran."""
+    with autocast(inputs, precision):
         output: LabelOutput = network(inputs)
     return output.map_tensors(Tensor.float)
-
-
-def autocast(inputs: Mapping[str, BatchInput], *, bf16: bool) -> torch.autocast:
-    """The context in which layers run in bf16, on the inputs' device; without bf16 it changes nothing."""
-    first = next(iter(inputs.values()))
-    device = first.device if isinstance(first, Tensor) else first.ids_M.device
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
 @torch.no_grad()

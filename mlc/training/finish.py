@@ -8,15 +8,17 @@ from typing import Any
 import torch
 
 import mlc
+from mlc.training import processes
 from mlc.training.checkpoint import load_checkpoint
+from mlc.training.checkpoints import Checkpoints
 from mlc.training.dashboard import Dashboard
 from mlc.training.evaluation import Fit, evaluate, fit_on_validation, predict_split
 from mlc.training.figures import draw_evaluation, write_figures
 from mlc.training.job import Job
-from mlc.training.loop import Session
 from mlc.training.progress import Progress
 from mlc.training.report import final_report, write_per_label_csv, write_results
 from mlc.training.run_files import RunFiles, save_classifier
+from mlc.training.session import Session
 from mlc.training.settings import TrainerSettings
 from mlc.training.validation_rows import rows_to_fit_on
 
@@ -26,7 +28,8 @@ def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard)
     start_s = time.perf_counter()
     files, names, settings = RunFiles(job.folder), job.dataset.label_names, job.settings
     classifier, device = job.classifier, session.device
-    classifier.network.load_state_dict(load_checkpoint(files.best)["network"])
+    best = Checkpoints(files.checkpoints).network(session.position.best_epoch)
+    classifier.network.load_state_dict(load_checkpoint(best)["network"])
 
     fit_rows = rows_to_fit_on(job.dataset.valid, settings, seed=job.seed)
     fitting = predict_split(classifier.network, fit_rows.to(device), settings, device)
@@ -38,6 +41,8 @@ def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard)
     evaluations = {"valid": evaluate(classifier, valid), "test": evaluate(classifier, test)}
     thresholds_L = classifier.decision.thresholds()
 
+    if not processes.is_main():
+        return
     save_classifier(files.classifier, classifier, job.facts)
     write_per_label_csv(
         files.per_label, label_names=names, evaluation=evaluations["test"], thresholds_L=thresholds_L
@@ -77,6 +82,9 @@ def _run_section(job: Job, session: Session, fit: Fit, *, mode: str, finish_time
         "rows": {"train": rows, "valid": len(job.dataset.valid), "test": len(job.dataset.test)},
         "labels": len(job.dataset.label_names),
         "epochs": position.epoch,
+        "steps": position.step,
+        "bad_steps": position.bad_steps,
+        "processes": processes.size(),
         "best_epoch": position.best_epoch,
         "monitor": job.settings.monitor,
         "time_s": position.train_time_s + position.valid_time_s + finish_time_s,

@@ -29,7 +29,8 @@ class Job:
         make_optimizer: from parameters, or groups of them, to the optimiser.
         schedule: the learning-rate schedule.
         augment: changes the inputs of training batches, or None.
-        settings: the trainer's settings.
+        settings: the trainer's settings, with the precision decided.
+        device: where to train.
         seed: the seed of everything.
         notes: sentences about the data and the choices, for the log and the results.
     """
@@ -43,6 +44,7 @@ class Job:
     schedule: Schedule
     augment: Augmentation | None
     settings: TrainerSettings
+    device: str
     seed: int
     notes: tuple[str, ...]
 

@@ -4,48 +4,23 @@ order -> batch -> network -> loss -> step, epoch after epoch;
 after each epoch: validate, log, remember the best, save, stop early.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
-from mlc.batch import Batch, presence
-from mlc.data.augment import Augmentation
 from mlc.data.dataset import Split
 from mlc.errors import Fault, UserError
-from mlc.losses.base import Loss
-from mlc.model import Network
-from mlc.training.evaluation import autocast
+from mlc.training import processes
 from mlc.training.linear_baseline import LinearBaseline, fit_linear
-from mlc.training.order import Sampler, epoch_order
-from mlc.training.schedules import Schedule
-from mlc.training.settings import TrainerSettings, uses_bf16
-
-
-@dataclass
-class Position:
-    """How far a run has come; it travels in the checkpoint.
-
-    Args:
-        epoch: epochs completed.
-        step: optimiser steps taken.
-        best_epoch: the epoch after which the monitored metric was best; 0 is the untrained network.
-        best_value: that value; None before the first validation.
-        train_time_s: seconds spent in training steps, over all sessions of the run.
-        valid_time_s: seconds spent in validation, likewise.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    best_epoch: int = 0
-    best_value: float | None = None
-    train_time_s: float = 0.0
-    valid_time_s: float = 0.0
+from mlc.training.order import epoch_order
+from mlc.training.session import Position, Session
+from mlc.training.settings import TrainerSettings
 
 
 @dataclass(frozen=True)
@@ -58,89 +33,74 @@ class StepReport:
     examples_per_s: float
 
 
-@dataclass
-class Session:
-    """Everything that changes while a network trains."""
+@dataclass(frozen=True)
+class BadStep:
+    """A step that was left out because its gradients were not finite: its training rows and its loss."""
 
-    network: Network
-    loss: Loss
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule
-    settings: TrainerSettings
-    seed: int
-    device: str
-    augment: Augmentation | None = None
-    sampler: Sampler | None = None
-    position: Position = field(default_factory=Position)
+    step: int
+    rows_B: Tensor
+    loss: float
 
-    def state(self) -> dict[str, Any]:
-        """All that an exact resume needs, as a tree of tensors and plain values."""
-        cuda = [torch.cuda.get_rng_state(self.device)] if self.device != "cpu" else []
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state(),
-            "position": asdict(self.position),
-            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
-        }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take `state()` back."""
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.restore(state["schedule"])
-        self.position = Position(**state["position"])
-        torch.set_rng_state(state["random"]["cpu"])
-        if self.device != "cpu" and state["random"]["cuda"]:
-            torch.cuda.set_rng_state(state["random"]["cuda"][0], self.device)
+@dataclass(frozen=True)
+class Callbacks:
+    """Whom the loop tells what.
+
+    Args:
+        validate: called after each epoch; returns the validation metrics.
+        report: called every `log_every_steps` steps.
+        bad_step: called for each step that was left out, on CUDA when the next report is due.
+        after_step: called after every step, when all is in order; may save, and may raise to stop.
+        epoch: called after each epoch with the metrics and whether the network is one of the best to keep.
+        interruptible: the context of work that changes nothing in the session, and may be stopped anywhere.
+    """
+
+    validate: Callable[[], Mapping[str, float]]
+    report: Callable[[StepReport], None]
+    bad_step: Callable[[BadStep], None]
+    after_step: Callable[[], None]
+    epoch: Callable[[Mapping[str, float], bool], None]
+    interruptible: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
 
 def nothing_left(position: Position, settings: TrainerSettings) -> bool:
-    """Whether all epochs are done, or the monitored metric has not improved for `patience` epochs."""
+    """Whether all epochs or steps are done, or there was no better network for `patience` epochs."""
     waited = position.epoch - position.best_epoch
-    return position.epoch >= settings.max_epochs or (
-        settings.patience is not None and waited >= settings.patience
+    return (
+        position.epoch >= settings.max_epochs
+        or (settings.max_steps is not None and position.step >= settings.max_steps and position.batch == 0)
+        or (settings.patience is not None and waited >= settings.patience)
     )
 
 
-def fit(
-    session: Session,
-    train: Split,
-    *,
-    validate: Callable[[], Mapping[str, float]],
-    on_step: Callable[[StepReport], None],
-    on_epoch: Callable[[Mapping[str, float], bool], None],
-) -> None:
+def fit(session: Session, train: Split, tell: Callbacks) -> None:
     """Train until the last epoch, or until validation stops improving.
 
     Args:
         session: the network and all that trains it; changed in place.
         train: training split, on the session's device.
-        validate: called after each epoch; returns the validation metrics.
-        on_step: called every `log_every_steps` steps.
-        on_epoch: called after each epoch with the metrics and whether the monitored one is the best so far.
+        tell: whom to tell what.
     """
-    settings = session.settings
-    while not nothing_left(session.position, settings):
+    settings, position = session.settings, session.position
+    while not nothing_left(position, settings):
         start_s = time.perf_counter()
         if isinstance(settings, LinearBaseline):
-            fit_linear(session.network, train, settings)
-            session.position.epoch += 1
+            with tell.interruptible():
+                fit_linear(session.network, train, settings)
         else:
-            _train_epoch(session, train, on_step)
+            _train_epoch(session, train, tell)
         trained_s = time.perf_counter()
-        metrics = validate()
-        session.position.train_time_s += trained_s - start_s
-        session.position.valid_time_s += time.perf_counter() - trained_s
-        improved = _observe(session, metrics)
-        on_epoch(metrics, improved)
+        with tell.interruptible():
+            metrics = tell.validate()
+        # From here on the epoch counts; a stop before this trains nothing again, and validates once more.
+        position.epoch, position.batch = position.epoch + 1, 0
+        position.train_time_s += trained_s - start_s
+        position.valid_time_s += time.perf_counter() - trained_s
+        tell.epoch(metrics, _observe(session, metrics))
 
 
-def _train_epoch(session: Session, train: Split, on_step: Callable[[StepReport], None]) -> None:
-    network, loss, optimizer = session.network, session.loss, session.optimizer
+def _train_epoch(session: Session, train: Split, tell: Callbacks) -> None:
     settings, position = session.settings, session.position
-    bf16 = uses_bf16(settings.precision, session.device)
-    base_rates = [group["initial_lr"] for group in optimizer.param_groups]
     batches = epoch_order(
         len(train),
         settings.batch_size,
@@ -149,49 +109,46 @@ def _train_epoch(session: Session, train: Split, on_step: Callable[[StepReport],
         lengths_N=train.lengths_N,
         sampler=session.sampler,
     )
-    meter = _Meter(session.device)
-    network.train()
-    for i, rows_B in enumerate(batches):
-        factor = session.schedule.factor(position.epoch + (i + 0.5) / len(batches), settings.max_epochs)
-        for group, rate in zip(optimizer.param_groups, base_rates, strict=True):
-            group["lr"] = rate * factor
-        batch = train.select(rows_B.to(session.device, non_blocking=True))
+    last = len(batches)
+    if settings.max_steps is not None:
+        last = min(last, position.batch + max(settings.max_steps - position.step, 0))
+    watch = _Watch(session, tell)
+    session.network.train()
+    for i in range(position.batch, last):
+        rows_B = batches[i]
+        session.set_rate(position.epoch + (i + 0.5) / len(batches))
+        loss, bad = _step(session, train, rows_B)
+        position.step, position.batch = position.step + 1, i + 1
+        watch.add(rows_B, loss, bad, last=i + 1 == last)
+        tell.after_step()
+
+
+def _step(session: Session, train: Split, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+    """One step on these rows: their mean loss, and whether the step was left out."""
+    stepper = session.stepper
+    own_B = processes.own_part(rows_B)
+    # A process that has no row of a small last batch must still take part: its row counts nothing.
+    counted = len(own_B)
+    parts = (own_B if counted else rows_B[:1]).split(session.settings.micro_batch_size or len(rows_B))
+    total = torch.zeros((), device=session.device)
+    stepper.begin()
+    for i, part_B in enumerate(parts):
+        batch = train.select(part_B.to(session.device, non_blocking=True))
         if session.augment is not None:
             batch = replace(batch, inputs=session.augment(batch.inputs))
-        loss_mean = objective(network, loss, batch, bf16=bf16)
-        optimizer.zero_grad(set_to_none=True)
-        loss_mean.backward()
-        if settings.clip_norm is not None:
-            clip_grad_norm_(network.parameters(), settings.clip_norm)
-        optimizer.step()
-        position.step += 1
-        meter.add(loss_mean.detach(), len(rows_B))
-        if position.step % settings.log_every_steps == 0 or i + 1 == len(batches):
-            on_step(meter.report(position.step, optimizer.param_groups[0]["lr"]))
-    position.epoch += 1
-
-
-def objective(network: Network, loss: Loss, batch: Batch, *, bf16: bool) -> Tensor:
-    """What a step makes smaller: the mean loss of the batch, and the auxiliary head's where there is one."""
-    with autocast(batch.inputs, bf16=bf16):
-        outputs = network.training_outputs(batch.inputs)
-    mean: Tensor = loss(outputs.main.map_tensors(Tensor.float), batch.y_BL, batch.weight_B).mean()
-    beside = network.auxiliary
-    if beside is None or outputs.auxiliary is None:
-        return mean
-    output = outputs.auxiliary.map_tensors(Tensor.float)
-    y_BL = batch.y_BL
-    if beside.own_targets:
-        assert batch.auxiliary_BA is not None, "checked when the run was made"
-        y_BL = batch.auxiliary_BA
-    if not beside.loss.reads_levels(output):
-        y_BL = presence(y_BL)
-    beside_mean: Tensor = beside.loss(output, y_BL, batch.weight_B).mean()
-    return mean + beside.weight * beside_mean
+        share = len(part_B) / len(rows_B) if counted else 0.0
+        with session.gradients_shared(now=i + 1 == len(parts)):
+            loss = session.objective(batch)
+            stepper.backward(loss if share == 1 else loss * (share * processes.size()))
+        total += loss.detach() * share
+    bad = stepper.step()
+    if session.average is not None:
+        session.average.update()
+    return total, bad
 
 
 def _observe(session: Session, metrics: Mapping[str, float]) -> bool:
-    """Compare the monitored metric with the best so far; whether it is better."""
+    """Compare the monitored metric with those before; whether this network is one of the best to keep."""
     position, settings = session.position, session.settings
     value = metrics.get(settings.monitor)
     if value is not None and math.isnan(value):
@@ -201,35 +158,65 @@ def _observe(session: Session, metrics: Mapping[str, float]) -> bool:
             f"trainer.monitor={settings.monitor} is not defined on this validation split or for this head: "
             f"choose another metric, for example trainer.monitor=loss"
         )
-    sign = settings.monitor_sign
-    improved = position.best_value is None or sign * value > sign * position.best_value
-    if improved:
-        position.best_value, position.best_epoch = value, position.epoch
-    session.schedule.observe(improved)
-    return improved
+    session.schedule.observe(position.improves(value, settings.monitor_sign))
+    return position.rank(value, sign=settings.monitor_sign, keep=settings.keep_best)
 
 
-class _Meter:
-    """Mean loss and rate since the last report; the sum stays on the device until then."""
+class _Watch:
+    """Loss, speed and bad steps since the last report; on CUDA the numbers stay there until it is due."""
 
-    def __init__(self, device: str):
-        self._loss = torch.zeros((), device=device, dtype=torch.float64)
-        self._rows = 0
+    def __init__(self, session: Session, tell: Callbacks):
+        self._session = session
+        self._tell = tell
+        self._at_once = session.device == "cpu"
+        self._unread: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        self._loss_sum = 0.0
+        self._rows = self._good_rows = 0
         self._since_s = time.perf_counter()
 
-    def add(self, loss_mean: Tensor, rows: int) -> None:
-        self._loss += loss_mean * rows
-        self._rows += rows
+    def add(self, rows_B: Tensor, loss: Tensor, bad: Tensor, *, last: bool) -> None:
+        """Take in a step; report if it is time to."""
+        position = self._session.position
+        due = last or position.step % self._session.settings.log_every_steps == 0
+        self._unread.append((position.step, rows_B, loss, bad))
+        if self._at_once or due:
+            self._read()
+        if due:
+            self._report()
 
-    def report(self, step: int, learning_rate: float) -> StepReport:
-        loss = float(self._loss) / self._rows
+    def _read(self) -> None:
+        """Bring the numbers of the unread steps to the host, at once."""
+        position, settings = self._session.position, self._session.settings
+        losses, flags = torch.stack([torch.stack((loss, bad)) for _, _, loss, bad in self._unread]).unbind(1)
+        for (step, rows_B, _, _), loss, bad in zip(
+            self._unread, losses.tolist(), flags.tolist(), strict=True
+        ):
+            self._rows += len(rows_B)
+            if not bad:
+                self._loss_sum += loss * len(rows_B)
+                self._good_rows += len(rows_B)
+                position.bad_in_a_row = 0
+                continue
+            position.bad_steps += 1
+            position.bad_in_a_row += 1
+            self._tell.bad_step(BadStep(step, rows_B, processes.sum_of(loss)))
+            if position.bad_in_a_row >= settings.max_bad_steps:
+                raise Fault(
+                    f"{position.bad_in_a_row} steps in a row were not finite (trainer.max_bad_steps), the "
+                    f"last of them step {step}: lower optimizer.lr or set trainer.clip_norm; the weights "
+                    f"before them are kept"
+                )
+        self._unread.clear()
+
+    def _report(self) -> None:
         now_s = time.perf_counter()
-        rate = self._rows / max(now_s - self._since_s, 1e-9)
-        if not math.isfinite(loss):
-            raise Fault(
-                f"the training loss became {loss} before step {step}: lower optimizer.lr or set "
-                f"trainer.clip_norm; the checkpoint of the last whole epoch is kept"
+        loss_sum = processes.sum_of(self._loss_sum)
+        self._tell.report(
+            StepReport(
+                step=self._session.position.step,
+                loss=loss_sum / self._good_rows if self._good_rows else math.nan,
+                learning_rate=self._session.optimizer.param_groups[0]["lr"],
+                examples_per_s=self._rows / max(now_s - self._since_s, 1e-9),
             )
-        self._loss.zero_()
-        self._rows, self._since_s = 0, now_s
-        return StepReport(step=step, loss=loss, learning_rate=learning_rate, examples_per_s=rate)
+        )
+        self._loss_sum, self._rows, self._good_rows, self._since_s = 0.0, 0, 0, now_s

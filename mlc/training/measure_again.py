@@ -92,7 +92,7 @@ def _compare(path: Path, evaluations: dict[str, Evaluation]) -> str:
     try:
         splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
         stored = {split: dict(splits[split]) for split in evaluations}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as the results of a run ({error})") from error
     differences = [
         f"{split} {name}: {value} here, {stored[split].get(name)} stored"

@@ -14,6 +14,7 @@ from mlc.batch import BatchInput
 from mlc.model import Classifier
 from mlc.outputs.base import LabelOutput, NotDefinedError
 from mlc.outputs.levels import LabelLevels
+from mlc.training.csv_cells import safe_cell
 from mlc.training.files import atomic_path
 
 
@@ -31,7 +32,8 @@ def predict_file(
     label; JSON lines have the keys `row`, `decided` (a list) and `probabilities` (an object). A model without
     marginals writes its scores instead, in columns `score of <label>` or under the key `scores`. A model of
     levels also writes the most probable level of each label, in columns `level of <label>` or under `levels`.
-    The file appears when it is whole.
+    Text in CSV is safe for spreadsheets, and `text_of` gives it back (`mlc/training/csv_cells.py`). The file
+    appears when it is whole.
 
     Returns:
         The number of rows.
@@ -93,16 +95,19 @@ def _write_csv(file: IO[str], rows: Iterable[_Row], label_names: Sequence[str]) 
         if count == 0:
             writer.writerow(_header(row, label_names))
         chosen = "|".join(name for name, is_in in zip(joinable, row.decided_L, strict=True) if is_in)
-        writer.writerow([count, chosen, *(f"{value:.6g}" for value in row.values_L), *(row.levels_L or ())])
+        writer.writerow(
+            [count, safe_cell(chosen), *(f"{value:.6g}" for value in row.values_L), *(row.levels_L or ())]
+        )
         count += 1
     if count == 0:
-        writer.writerow(["row", "decided", *label_names])
+        writer.writerow(["row", "decided", *map(safe_cell, label_names)])
     return count
 
 
 def _header(row: _Row, label_names: Sequence[str]) -> list[str]:
     names = list(label_names) if row.kind == "probabilities" else [f"score of {name}" for name in label_names]
-    return ["row", "decided", *names, *([f"level of {name}" for name in label_names] if row.levels_L else ())]
+    levels = [f"level of {name}" for name in label_names] if row.levels_L else []
+    return ["row", "decided", *map(safe_cell, names), *levels]
 
 
 def _write_jsonl(file: IO[str], rows: Iterable[_Row], label_names: Sequence[str]) -> int:

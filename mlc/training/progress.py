@@ -1,5 +1,7 @@
 """How far a run is: a live bar on a terminal, plain lines in a file or a pipe."""
 
+import io
+import math
 import os
 import sys
 import time
@@ -38,6 +40,13 @@ class Progress:
         self._display: _Display = _Bar(stream, total_steps) if is_terminal(stream) else _Lines(stream)
         self._start_s = self._shown_s = time.monotonic()
         self._loss: float | None = None
+
+    @classmethod
+    def silent(cls) -> "Progress":
+        """One that shows nothing, for all but the main one of several processes."""
+        progress = cls(total_steps=1, stream=io.StringIO())
+        progress._display = _Nothing()
+        return progress
 
     def __enter__(self) -> Self:
         self._start_s = self._shown_s = time.monotonic()
@@ -118,6 +127,24 @@ class _Display(Protocol):
     def write(self, text: str) -> None: ...
 
     def close(self) -> None: ...
+
+
+class _Nothing:
+    """Shows nothing."""
+
+    interval_s = math.inf
+
+    def open(self) -> None:
+        """Nothing to do."""
+
+    def show(self, step: int, status: str) -> None:
+        """Nothing to do."""
+
+    def write(self, text: str) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do."""
 
 
 class _Lines:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from mlc.training.csv_cells import safe_cell
 from mlc.training.files import atomic_write_text
 from mlc.training.label_choice import frequent_and_worst
 from mlc.training.text_table import align, shorten
@@ -109,14 +110,17 @@ def where_next(folder: Path) -> str:
 def write_per_label_csv(
     path: Path, *, label_names: Sequence[str], evaluation: "Evaluation", thresholds_L: Tensor | None
 ) -> None:
-    """Write every label's row, in the order of the data set; an undefined value is an empty cell."""
+    """Write every label's row, in the order of the data set; an undefined value is an empty cell.
+
+    The names of labels are safe for spreadsheets; see `safe_cell`.
+    """
     columns = {name: column.tolist() for name, column in _label_columns(evaluation, thresholds_L).items()}
     text = io.StringIO(newline="")
     # All text is quoted, so that a name may hold commas, quotes and line ends of any kind.
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerow(["label", *columns])
     for name, *values in zip(label_names, *columns.values(), strict=True):
-        writer.writerow([name, *("" if math.isnan(value) else value for value in values)])
+        writer.writerow([safe_cell(name), *("" if math.isnan(value) else value for value in values)])
     atomic_write_text(path, text.getvalue())
 
 

@@ -1,97 +1,212 @@
 """One run from its first checkpoint to its results, new or resumed, in its own folder."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
 from mlc.calibration.none import NoCalibration
-from mlc.errors import UserError
+from mlc.errors import Stopped, UserError
 from mlc.model import Classifier
-from mlc.training.checkpoint import load_checkpoint, save_checkpoint
+from mlc.training import processes
+from mlc.training.checkpoints import Found
 from mlc.training.dashboard import Dashboard
 from mlc.training.evaluation import Evaluation, Predictions, evaluate, fit_on_validation, predict_split
+from mlc.training.faults import describe, memory_explained
 from mlc.training.files import atomic_write_text
 from mlc.training.finish import finish
+from mlc.training.interruption import Interruption
 from mlc.training.job import Job, config_yaml
+from mlc.training.keeper import Keeper
 from mlc.training.linear_baseline import LinearBaseline
-from mlc.training.loop import Position, Session, StepReport, fit, nothing_left
+from mlc.training.loop import BadStep, Callbacks, StepReport, fit, nothing_left
+from mlc.training.numerics import numerics
 from mlc.training.order import epoch_order
 from mlc.training.parameter_groups import make_optimizer
+from mlc.training.profile import profiled
 from mlc.training.progress import Progress
-from mlc.training.run_files import RunFiles
+from mlc.training.run_files import RunFiles, load_facts
 from mlc.training.sampling import ClassAwareSampler
-from mlc.training.settings import RANKING_METRICS, TrainerSettings, choose_device
+from mlc.training.session import Position, Session
+from mlc.training.settings import RANKING_METRICS, TrainerSettings
 from mlc.training.validation_rows import rows_that_pick
 
 _SHOWN = ("loss", "micro_f1", "macro_f1", "classwise_ece")
 
 
-def run(job: Job, *, resume: bool) -> None:
-    """Train, fit, evaluate, and write everything that a run leaves."""
-    with _alone(RunFiles(job.folder)):
-        _run(job, resume=resume)
+def run(job: Job, *, found: Found | None) -> None:
+    """Train, fit, evaluate, and write everything that a run leaves.
+
+    Args:
+        job: what to train.
+        found: what a resumed run goes on from; None for a new one.
+
+    Raises:
+        Stopped: a signal has asked to stop; the run can be resumed.
+        UserError, Fault: what the user must mend, and what went wrong.
+    """
+    with ExitStack() as stack:
+        if processes.is_main():
+            stack.enter_context(_alone(RunFiles(job.folder)))
+        stack.enter_context(memory_explained())
+        stack.enter_context(numerics(job.settings))
+        _Run(job, found, stack).go()
 
 
-def _run(job: Job, *, resume: bool) -> None:
-    files = RunFiles(job.folder)
-    device = choose_device(job.settings.device)
-    session = _session(job, device)
-    if resume:
-        _restore(session, files)
-        for of_fewer_epochs in (files.results, files.classifier):
-            of_fewer_epochs.unlink(missing_ok=True)
-    else:
-        _save(files, session, best=True)
-    # After the first checkpoint: a folder that has a config can be resumed.
-    atomic_write_text(files.config, config_yaml(job.config))
-    train = job.dataset.train.to(device)
-    valid = rows_that_pick(job.dataset.valid, job.settings, seed=job.seed).to(device)
-    position = session.position
-    with (
-        Progress(
-            total_steps=job.settings.max_epochs
-            * len(epoch_order(len(train), job.settings.batch_size, seed=0, epoch=0)),
-            start_step=position.step,
-            log=files.log,
-        ) as progress,
-        Dashboard(
-            folder=job.folder,
-            label_names=job.dataset.label_names,
-            positives_L=job.facts.labels.positives_L,
-            purge_step=position.step + 1 if resume else None,
-        ) as dashboard,
-    ):
-        _introduce(job, session, progress, dashboard, resume=resume)
+class _Run:
+    """The pieces of one run, and how they are joined to the loop."""
 
-        def on_step(report: StepReport) -> None:
-            progress.step(report.step, loss=report.loss, examples_per_s=report.examples_per_s)
-            dashboard.train(
-                report.step,
-                loss=report.loss,
-                learning_rate=report.learning_rate,
-                examples_per_s=report.examples_per_s,
+    def __init__(self, job: Job, found: Found | None, stack: ExitStack):
+        self._job = job
+        self._files = files = RunFiles(job.folder)
+        self._session = session = _session(job)
+        self._keeper = Keeper(files, session)
+        self._state = None if found is None else found.state
+        self._begin(stack)
+        self._interruption = stack.enter_context(Interruption())
+        train = job.dataset.train
+        steps = job.settings.max_epochs * len(
+            epoch_order(len(train), job.settings.batch_size, seed=0, epoch=0)
+        )
+        self._progress = stack.enter_context(
+            Progress(
+                total_steps=min(steps, job.settings.max_steps or steps),
+                start_step=session.position.step,
+                log=files.log,
             )
-
-        def validate() -> dict[str, float]:
-            evaluation = _validate(job, predict_split(session.network, valid, job.settings, device))
-            dashboard.validate(position.step, evaluation.suite, loss=evaluation.defined["loss"])
-            return evaluation.defined
-
-        def on_epoch(metrics: Mapping[str, float], improved: bool) -> None:
-            shown = dict.fromkeys((*_SHOWN, job.settings.monitor))
-            progress.epoch(
-                position.epoch,
-                {name: metrics[name] for name in shown if name in metrics},
-                note=f"best {job.settings.monitor} so far" if improved else "",
+            if processes.is_main()
+            else Progress.silent()
+        )
+        self._dashboard = stack.enter_context(
+            Dashboard(
+                folder=job.folder,
+                label_names=job.dataset.label_names,
+                positives_L=job.facts.labels.positives_L,
+                purge_step=None if found is None else session.position.step + 1,
+                silent=not processes.is_main(),
             )
-            _save(files, session, best=improved)
+        )
+        self._after_profiled_step = stack.enter_context(
+            profiled(job.settings, folder=files.profile, tell=self._dashboard.profile)
+        )
+        self._introduce(found)
+        self._train = train.to(session.device)
+        self._valid = rows_that_pick(job.dataset.valid, job.settings, seed=job.seed).to(session.device)
 
-        fit(session, train, validate=validate, on_step=on_step, on_epoch=on_epoch)
-        finish(job, session, progress, dashboard)
+    def go(self) -> None:
+        """Train, and finish."""
+        fit(
+            self._session,
+            self._train,
+            Callbacks(
+                validate=self._validate,
+                report=self._report,
+                bad_step=self._bad_step,
+                after_step=self._after_step,
+                epoch=self._epoch,
+                interruptible=self._interruptible,
+            ),
+        )
+        with self._interruption.at_once():
+            finish(self._job, self._session, self._progress, self._dashboard)
+
+    def _begin(self, stack: ExitStack) -> None:
+        """Take the state of a resumed run, or keep that of a new one."""
+        files, job = self._files, self._job
+        if self._state is not None:
+            _restore(self._session, self._state, files)
+            # Of fewer epochs.
+            if processes.is_main():
+                for old in (files.results, files.classifier):
+                    old.unlink(missing_ok=True)
+            return
+        self._keeper.save_network()
+        self._keeper.save_state()
+        # After the first checkpoint: a folder that has a config can be resumed.
+        if processes.is_main():
+            atomic_write_text(files.config, config_yaml(job.config))
+
+    def _report(self, report: StepReport) -> None:
+        self._progress.step(report.step, loss=report.loss, examples_per_s=report.examples_per_s)
+        self._dashboard.train(
+            report.step,
+            loss=report.loss,
+            learning_rate=report.learning_rate,
+            examples_per_s=report.examples_per_s,
+        )
+
+    def _bad_step(self, bad: BadStep) -> None:
+        self._progress.line(describe(bad, self._train, self._job.dataset.label_names))
+
+    def _after_step(self) -> None:
+        self._after_profiled_step()
+        stop, save = processes.any_of(self._interruption.asked, self._keeper.due())
+        if stop or save:
+            self._keeper.save_state()
+        if stop:
+            self._interruption.stop()
+
+    def _validate(self) -> dict[str, float]:
+        job, session = self._job, self._session
+        predictions = predict_split(session.evaluated, self._valid, job.settings, session.device)
+        evaluation = _evaluate(replace(job.classifier, network=session.evaluated), predictions, job.settings)
+        self._dashboard.validate(session.position.step, evaluation.suite, loss=evaluation.defined["loss"])
+        return evaluation.defined
+
+    def _epoch(self, metrics: Mapping[str, float], kept: bool) -> None:
+        position, monitor = self._session.position, self._job.settings.monitor
+        shown = dict.fromkeys((*_SHOWN, monitor))
+        self._progress.epoch(
+            position.epoch,
+            {name: metrics[name] for name in shown if name in metrics},
+            note=f"best {monitor} so far" if position.best_epoch == position.epoch else "",
+        )
+        if kept:  # first: a kill in between repeats the epoch and loses nothing
+            self._keeper.save_network()
+        self._keeper.save_state()
+        (stop,) = processes.any_of(self._interruption.asked)
+        if stop:
+            self._interruption.stop()
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Work that a signal may stop at once; the steps before it are kept first."""
+        try:
+            with self._interruption.at_once():
+                yield
+        except Stopped:
+            if processes.size() == 1:  # of several, the others may be elsewhere
+                self._keeper.save_state()
+            raise
+
+    def _introduce(self, found: Found | None) -> None:
+        """Say what runs, on what, where; in TensorBoard only once."""
+        job, session, progress = self._job, self._session, self._progress
+        network, data, position = session.network, job.dataset, session.position
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        progress.line(f"run folder: {job.folder}")
+        progress.line(
+            f"{data.name}: {len(data.train)} training, {len(data.valid)} validation, {len(data.test)} test "
+            f"rows, {len(data.label_names)} labels, {job.facts.labels.mean_count:.3g} per row"
+        )
+        together = f" in {processes.size()} processes" if processes.size() > 1 else ""
+        progress.line(
+            ", ".join(
+                f"{group}={name}" for group, name in job.config["choices"].items() if group != "dataset"
+            )
+            + f", seed={job.seed}; {parameters:,} parameters on {session.device}{together}"
+        )
+        for note in (*(found.notes if found else ()), *job.notes):
+            progress.line(f"note: {note}")
+        if self._state is not None:
+            within = f" and {position.batch} batches" if position.batch else ""
+            progress.line(f"resumed after epoch {position.epoch}{within}, step {position.step}")
+        else:
+            self._dashboard.introduce(config_yaml=config_yaml(job.config), notes=job.notes)
 
 
 @contextmanager
@@ -101,7 +216,7 @@ def _alone(files: RunFiles) -> Iterator[None]:
     Raises:
         UserError: another process trains in this folder.
     """
-    files.last.parent.mkdir(parents=True, exist_ok=True)
+    files.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(files.lock)
     try:
         lock.acquire(blocking=False)
@@ -116,88 +231,69 @@ def _alone(files: RunFiles) -> Iterator[None]:
         lock.release()
 
 
-def why_finished(folder: Path, settings: TrainerSettings) -> str:
-    """Why a run with results has nothing left to train under these settings; "" if it is not finished.
+def why_finished(folder: Path, found: Found, settings: TrainerSettings) -> str:
+    """Why a run has nothing left to do under these settings; "" if it is not finished.
 
-    Raises:
-        UserError: its checkpoint is missing or damaged.
+    A run whose results or classifier are lost or damaged is not finished: they are made again.
+
+    Args:
+        folder: of the run.
+        found: its newest whole checkpoint.
+        settings: of its trainer.
     """
     files = RunFiles(folder)
-    position = Position(**load_checkpoint(files.last)["position"])
-    if not nothing_left(position, settings) or not files.results.exists():
+    if found.state is None or not files.results.exists():
+        return ""
+    try:
+        load_facts(files.classifier)
+    except UserError:
+        return ""
+    state = found.state["position"]
+    position = Position.of({key: value for key, value in state.items() if key != "best_epoch"})
+    if not nothing_left(position, settings):
         return ""
     if isinstance(settings, LinearBaseline):
         return "its linear classifiers are fitted"
     if position.epoch >= settings.max_epochs:
         return f"all {position.epoch} epochs are done; trainer.max_epochs=<more> trains longer"
+    if settings.max_steps is not None and position.step >= settings.max_steps:
+        return f"all {position.step} steps are done (trainer.max_steps)"
     return (
         f"stopped after epoch {position.epoch}: no better {settings.monitor} for {settings.patience} epochs"
     )
 
 
-def _session(job: Job, device: str) -> Session:
-    job.classifier.to(device)
-    torch.manual_seed(job.seed)
-    class_aware = job.settings.sampling == "class_aware"
-    sampler = ClassAwareSampler.of(job.dataset.train.y_NL) if class_aware else None
+def _session(job: Job) -> Session:
+    settings = job.settings
+    job.classifier.to(job.device)
+    torch.manual_seed(job.seed + processes.rank())
+    class_aware = settings.sampling == "class_aware"
+    network = job.classifier.network
     return Session(
-        network=job.classifier.network,
+        network=network,
         loss=job.classifier.loss,
-        optimizer=make_optimizer(job.make_optimizer, job.classifier.network),
+        optimizer=make_optimizer(job.make_optimizer, network, weight_decay_on=settings.weight_decay_on),
         augment=job.augment,
-        sampler=sampler,
+        sampler=ClassAwareSampler.of(job.dataset.train.y_NL) if class_aware else None,
         schedule=job.schedule,
-        settings=job.settings,
+        settings=settings,
         seed=job.seed,
-        device=device,
+        device=job.device,
     )
 
 
-def _restore(session: Session, files: RunFiles) -> None:
-    checkpoint = load_checkpoint(files.last)
+def _restore(session: Session, state: Mapping[str, Any], files: RunFiles) -> None:
     try:
-        session.restore(checkpoint)
-    except (KeyError, RuntimeError, ValueError) as error:
+        session.restore(state)
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"{files.last} does not fit {files.config}: one of the two has been changed"
+            f"{files.checkpoints} does not fit {files.config}: one of the two has been changed"
         ) from error
 
 
-def _save(files: RunFiles, session: Session, *, best: bool) -> None:
-    """Checkpoint the session; the best first: a kill in between repeats the epoch and loses nothing."""
-    if best:
-        save_checkpoint(
-            files.best, {"network": session.network.state_dict(), "epoch": session.position.epoch}
-        )
-    save_checkpoint(files.last, session.state())
-
-
-def _introduce(job: Job, session: Session, progress: Progress, dashboard: Dashboard, *, resume: bool) -> None:
-    """Say what runs, on what, where; in TensorBoard only once."""
-    parameters = sum(parameter.numel() for parameter in session.network.parameters())
-    data = job.dataset
-    position = session.position
-    progress.line(f"run folder: {job.folder}")
-    progress.line(
-        f"{data.name}: {len(data.train)} training, {len(data.valid)} validation, {len(data.test)} test rows, "
-        f"{len(data.label_names)} labels, {job.facts.labels.mean_count:.3g} per row"
-    )
-    progress.line(
-        ", ".join(f"{group}={name}" for group, name in job.config["choices"].items() if group != "dataset")
-        + f", seed={job.seed}; {parameters:,} parameters on {session.device}"
-    )
-    for note in job.notes:
-        progress.line(f"note: {note}")
-    if resume:
-        progress.line(f"resumed after epoch {position.epoch}, step {position.step}")
-    else:
-        dashboard.introduce(config_yaml=config_yaml(job.config), notes=job.notes)
-
-
-def _validate(job: Job, predictions: Predictions) -> Evaluation:
+def _evaluate(classifier: Classifier, predictions: Predictions, settings: TrainerSettings) -> Evaluation:
     """The metrics of an epoch: those that are cheap, and the monitored one."""
-    settings = job.settings
-    classifier = _for_epochs(job.classifier, predictions)
+    classifier = _for_epochs(classifier, predictions)
     fit_on_validation(classifier, predictions, memory_limit_mb=settings.memory_limit_mb)
     return evaluate(
         classifier,

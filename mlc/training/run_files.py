@@ -12,6 +12,7 @@ from mlc.errors import UserError
 from mlc.inputs import InputSpec
 from mlc.model import Classifier
 from mlc.training.checkpoint import load_checkpoint, save_checkpoint
+from mlc.training.facts_check import check_facts
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ class RunFiles:
         return self.folder / ".lock"
 
     @property
-    def last(self) -> Path:
-        """The checkpoint after the last whole epoch."""
-        return self.folder / "checkpoints" / "last.safetensors"
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / "checkpoints"
 
     @property
-    def best(self) -> Path:
-        """The network with the best monitored metric."""
-        return self.folder / "checkpoints" / "best.safetensors"
+    def profile(self) -> Path:
+        """The folder of the profiler's traces."""
+        return self.folder / "profile"
 
     @property
     def classifier(self) -> Path:
@@ -111,6 +112,7 @@ def load_facts(path: Path) -> tuple[Facts, Mapping[str, Mapping[str, Tensor]]]:
     tree = load_checkpoint(path)
     if "parts" not in tree:
         raise UserError(f"{path} is a checkpoint but no classifier: one file has been put in another's place")
+    check_facts(tree, path)
     facts = Facts(
         inputs={
             name: InputSpec(**{**spec, "shape": tuple(spec["shape"])})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Interval
 
 from mlc.errors import UserError
 
@@ -40,14 +40,32 @@ class TrainerSettings:
         batch_size: examples per step.
         eval_batch_size: examples per forward pass where nothing is trained.
         device: "auto" is CUDA where there is one, else the CPU.
-        precision: "bf16" runs the network under autocast; "auto" does so on CUDA devices of capability 8.0
-            and newer, by this rule and never by a stopwatch, so that two runs agree.
+        precision: the number format of the layers (autocast; "fp16" scales the loss); "auto" follows a fixed
+            rule (mlc/training/precision.py), and the resolved config has what it chose.
+        compile: mode of torch.compile for backbone and head, or None.
+        micro_batch_size: rows that go through the network at once; the gradients of a batch are added up
+            over them, and the result is that of the whole batch. None takes the batch at once.
         clip_norm: largest gradient norm, or None.
+        clip_value: largest absolute value of a gradient's entry, clipped first, or None.
+        weight_decay_on: "matrices" spares biases and the weights of normalisations, "all" spares none.
+        ema_decay: share of the old average in the moving average of the weights, which is then what is
+            evaluated and saved; None keeps no average.
         sampling: "all" takes every training row once an epoch; "class_aware" draws as many rows, each time
             first a label and then a row that has it, so that rare labels are seen more often.
         monitor: validation metric that picks the best checkpoint, stops early and drives schedule=plateau.
         patience: epochs without improvement before the run stops, or None.
         log_every_steps: steps between training points in TensorBoard.
+        max_steps: steps after which the run ends, in the middle of an epoch if need be; or None.
+        max_bad_steps: steps in a row that may be left out because they were not finite.
+        checkpoint_every_steps, checkpoint_every_minutes: when a checkpoint is written within an epoch,
+            beside the one at its end; None: never.
+        keep_last: number of checkpoints to keep.
+        keep_best: number of networks to keep, by the monitored metric.
+        deterministic: only algorithms that give the same bits each time; some are slower, some are refused.
+        detect_anomaly: name the forward operation of a backward that gives NaN; several times slower.
+        overfit_batches: train on this many batches only and evaluate on the same rows, to see whether the
+            network can learn at all; None trains on all.
+        profile_steps: steps to record with PyTorch's profiler, after the first two; None records none.
         separate_fit: fit calibrator and decision rule on one half of the validation rows, and pick the
             checkpoint by the other; else all validation rows do both.
         memory_limit_mb: scores and targets of a split above this are evaluated in streaming mode.
@@ -57,7 +75,7 @@ class TrainerSettings:
     batch_size: Annotated[int, Gt(0)]
     eval_batch_size: Annotated[int, Gt(0)]
     device: str
-    precision: Literal["fp32", "bf16", "auto"]
+    precision: Literal["fp32", "bf16", "fp16", "auto"]
     clip_norm: Annotated[float, Gt(0)] | None
     sampling: Literal["all", "class_aware"]
     monitor: str
@@ -65,6 +83,21 @@ class TrainerSettings:
     log_every_steps: Annotated[int, Gt(0)]
     separate_fit: bool
     memory_limit_mb: Annotated[float, Gt(0)]
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None = None
+    micro_batch_size: Annotated[int, Gt(0)] | None = None
+    clip_value: Annotated[float, Gt(0)] | None = None
+    weight_decay_on: Literal["matrices", "all"] = "matrices"
+    ema_decay: Annotated[float, Interval(gt=0, lt=1)] | None = None
+    max_steps: Annotated[int, Gt(0)] | None = None
+    max_bad_steps: Annotated[int, Gt(0)] = 10
+    checkpoint_every_steps: Annotated[int, Gt(0)] | None = None
+    checkpoint_every_minutes: Annotated[float, Gt(0)] | None = 10.0
+    keep_last: Annotated[int, Gt(0)] = 2
+    keep_best: Annotated[int, Gt(0)] = 1
+    deterministic: bool = False
+    detect_anomaly: bool = False
+    overfit_batches: Annotated[int, Gt(0)] | None = None
+    profile_steps: Annotated[int, Gt(0)] | None = None
 
     def __post_init__(self) -> None:
         known = SMALLER_IS_BETTER | LARGER_IS_BETTER
@@ -100,10 +133,3 @@ def choose_device(wanted: str) -> str:
             f"devices; use trainer.device=cpu or trainer.device=auto"
         )
     return "cpu" if device.type == "cpu" else wanted
-
-
-def uses_bf16(precision: str, device: str) -> bool:
-    """Whether the network runs under bf16 autocast."""
-    if precision == "auto":
-        return device != "cpu" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return precision == "bf16"

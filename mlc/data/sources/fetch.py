@@ -4,10 +4,7 @@ Imported only where a file is missing, because pooch and rich are heavy.
 """
 
 import os
-import shutil
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +13,7 @@ import pooch
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mlc.data.archives import DAMAGED, copy_zip_member
 from mlc.data.sources.registry import RemoteFile
 from mlc.errors import UserError
 
@@ -132,9 +130,11 @@ def _extract(remote: RemoteFile, member: str, archive: Path, target: Path) -> Pa
     """One member, asked for by its exact name and written under a name of ours: its paths are not used."""
     extracted = archive.with_name("extracted")
     try:
-        with zipfile.ZipFile(archive) as opened, opened.open(member) as source, extracted.open("wb") as sink:
-            shutil.copyfileobj(source, sink)
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
+        with extracted.open("wb") as sink:
+            copy_zip_member(archive, member, sink)
+    except UserError as error:
+        raise UserError(f"What {remote.url} sends cannot be used for {target}: {error}") from error
+    except DAMAGED as error:
         raise UserError(
             f"The archive at {remote.url} is damaged or has no member {member}; get the file from "
             f"{remote.homepage} and put it at {target}."

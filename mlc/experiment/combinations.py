@@ -1,0 +1,87 @@
+"""Which settings of the trainer cannot go together, or not with this model."""
+
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mlc.errors import UserError
+from mlc.model import Classifier
+from mlc.training import processes
+from mlc.training.linear_baseline import LinearBaseline
+from mlc.training.settings import TrainerSettings
+
+
+def check_combinations(settings: TrainerSettings, classifier: Classifier, *, rows: int) -> None:
+    """Refuse what cannot work, before any work is lost.
+
+    Args:
+        settings: of the trainer.
+        classifier: what it trains.
+        rows: training rows.
+
+    Raises:
+        UserError: one sentence that names both sides.
+    """
+    together = processes.size()
+    if isinstance(settings, LinearBaseline):
+        if together > 1:
+            raise UserError("trainer=linear_baseline works in one process: start it without torchrun")
+        return
+    _check_batch_size(settings, classifier, rows=rows)
+    if settings.compile is not None and settings.detect_anomaly:
+        raise UserError(
+            "trainer.detect_anomaly looks at single operations, and trainer.compile fuses them: set one"
+        )
+    if settings.batch_size < together:
+        raise UserError(
+            f"trainer.batch_size={settings.batch_size} gives {together} processes less than a row each: "
+            f"raise it"
+        )
+    losses = [classifier.loss, *([classifier.network.auxiliary.loss] if classifier.network.auxiliary else [])]
+    coupling = next((type(loss).__name__ for loss in losses if loss.couples_batch), None)
+    if coupling is not None and _cut(settings):
+        raise UserError(
+            f"{coupling} is one number for a whole batch, which cannot be added up from parts: set "
+            f"trainer.micro_batch_size=null, or choose another loss"
+        )
+    if coupling is not None and together > 1:
+        raise UserError(
+            f"{coupling} is one number for a whole batch, and {together} processes have a part each: use one "
+            f"process, or choose another loss"
+        )
+
+
+def combination_notes(settings: TrainerSettings, classifier: Classifier, device: str) -> list[str]:
+    """What goes together, but not as one may expect."""
+    notes = []
+    if _normalises(classifier) and _cut(settings):
+        notes.append("Batch normalisation sees the rows of a micro batch, not those of the whole batch.")
+    if _normalises(classifier) and processes.size() > 1:
+        notes.append("Batch normalisation sees the rows of one process, not those of the whole batch.")
+    if settings.compile is not None and device == "cpu":
+        notes.append(
+            "trainer.compile rarely pays on a processor: docs/performance.md has what was measured; compare "
+            "train/examples_per_s with a run without it."
+        )
+    return notes
+
+
+def _check_batch_size(settings: TrainerSettings, classifier: Classifier, *, rows: int) -> None:
+    if not _normalises(classifier):
+        return
+    if min(settings.batch_size, rows) < 2 * processes.size():
+        raise UserError(
+            f"trainer.batch_size={settings.batch_size} with {rows} training rows gives batches of one "
+            f"row, and batch normalisation needs two: raise it, or choose a backbone without it"
+        )
+    if settings.micro_batch_size == 1:
+        raise UserError(
+            "trainer.micro_batch_size=1 gives batch normalisation one row, and it needs two: raise it, or "
+            "choose a backbone without it"
+        )
+
+
+def _cut(settings: TrainerSettings) -> bool:
+    return settings.micro_batch_size is not None and settings.micro_batch_size < settings.batch_size
+
+
+def _normalises(classifier: Classifier) -> bool:
+    return any(isinstance(part, _BatchNorm) for part in classifier.network.modules())

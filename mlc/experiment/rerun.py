@@ -1,0 +1,247 @@
+"""Training a run again: the same config in a new folder, what is different this time, and whether it matters."""
+
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlc.data.root import data_root
+from mlc.errors import UserError
+from mlc.experiment.assemble import make_job, read_run_config
+from mlc.experiment.recipe import read_recipe
+from mlc.experiment.shipped import Config
+from mlc.training import processes
+from mlc.training.job import Job
+from mlc.training.provenance import Provenance, changed_data, differences
+from mlc.training.run_files import RunFiles
+
+Metrics = Mapping[str, float | None]  # by "<split> <metric>"
+
+_FOLDER = "hydra.run.dir"
+_DATA = ("dataset.path", "dataset.folder", "dataset.picture_folder")
+# Where files are may change: what is in them is checked against the checksums.
+_PLACES = (*_DATA, "dataset.table", "dataset.train", "dataset.test", "text.model", "backbone.model")
+_INIT_FROM = "init_from"
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A run to be trained again.
+
+    Args:
+        old: its folder.
+        folder: where to train.
+        config: its config, with the places that were given.
+        provenance: what it was made from; None where it has not said so.
+        metrics: what it measured; None where it has not finished.
+    """
+
+    old: Path
+    folder: Path
+    config: Config
+    provenance: Provenance | None
+    metrics: Metrics | None
+
+    @contextmanager
+    def threads(self) -> Iterator[None]:
+        """Work with as many threads as the run did: sums over rows are cut by them, and so rounded."""
+        before = torch.get_num_threads()
+        then = before if self.provenance is None else self.provenance.sittings[-1].machine.get("threads")
+        torch.set_num_threads(then if isinstance(then, int) and then > 0 else before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def job(self) -> Job:
+        """Load the data and build everything; the job's notes say what is different this time.
+
+        Raises:
+            UserError: something that the run read is no longer there.
+        """
+        _check_source(self.config.get(_INIT_FROM), self.old)
+        try:
+            job = make_job(read_recipe(self.config), self.folder, fresh=True)
+        except UserError as error:
+            if hint := _moved(self.config):
+                raise UserError(f"{str(error).rstrip('.')}; {hint}") from error
+            raise
+        return replace(job, notes=(*job.notes, *self._notes(job)))
+
+    def verdict(self) -> str:
+        """Whether the numbers are those of the old run; to be asked when the new one has finished."""
+        then, now = self.metrics, read_metrics(self.folder)
+        if then is None:
+            return f"{self.old} has not finished, so there are no numbers to compare with."
+        assert now is not None, "training ends with results"
+        sentence = compare(then, now, place=str(RunFiles(self.old).results))
+        if then != now and self.provenance is not None and not self._different(Provenance.read(self.folder)):
+            sentence += (
+                " Nothing that is known to matter is different: on a GPU, sums in no fixed order can be the "
+                "cause (trainer.deterministic=true); on a CPU this should not happen."
+            )
+        return sentence
+
+    def _notes(self, job: Job) -> list[str]:
+        notes = [f"This run trains {self.old} again."]
+        if self.provenance is None:
+            return [*notes, f"{self.old} does not say what it was made from, so only the numbers can tell."]
+        different = self._different(Provenance.of(job))
+        if not different:
+            return [*notes, "Data, first weights, versions and machine are those of that run."]
+        return [*notes, *different]
+
+    def _different(self, now: Provenance | None) -> list[str]:
+        """What differs between the old run and this one, a sentence each."""
+        then = self.provenance
+        if then is None or now is None:
+            return []
+        found = []
+        if changed := changed_data(then.data, now.data):
+            found.append(f"The data are not those of {self.old}: other {', '.join(changed)}.")
+        if then.initial_weights != now.initial_weights:
+            found.append(f"The network does not start with the weights that {self.old} started with.")
+        if other := differences(then.sittings, now.sittings[0]):
+            found.append(f"Not as in {self.old}: {'; '.join(other)}.")
+        if settings := _resumed_with(then):
+            found.append(
+                f"{self.old} was resumed with {' '.join(settings)}, which this run has from its first step."
+            )
+        return found
+
+
+def read_rerun(old: Path, words: Sequence[str]) -> Rerun:
+    """What is to be trained again, and where.
+
+    Args:
+        old: folder of the run, finished or not.
+        words: what may be given beside `rerun=`: the new folder, the device, and where files are now.
+
+    Raises:
+        UserError: the folder is no run, or a word would make it another run.
+    """
+    config = deepcopy(read_run_config(old))
+    folder = None
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not value or key not in (_FOLDER, "trainer.device", *_places(config)):
+            raise UserError(
+                f"{word} cannot be changed in a rerun: beside rerun= only {_FOLDER}=, trainer.device= and where "
+                f"its files are now ({', '.join(_places(config)) or 'MLC_DATA'}) are accepted; start a new run "
+                f"for anything else"
+            )
+        if key == _FOLDER:
+            folder = Path(value)
+        else:
+            *group, option = key.split(".")
+            (config[group[0]] if group else config)[option] = value
+    return Rerun(
+        old=old,
+        folder=folder or _usual_folder(config),
+        config=config,
+        provenance=Provenance.read(old),
+        metrics=read_metrics(old),
+    )
+
+
+def read_metrics(folder: Path) -> Metrics | None:
+    """The metrics that a run has stored; None where it has not finished.
+
+    Raises:
+        UserError: its results cannot be read.
+    """
+    path = RunFiles(folder).results
+    try:
+        splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
+        return {
+            f"{split} {name}": value
+            for split, metrics in splits.items()
+            for name, value in metrics.items()
+            if value is None or isinstance(value, int | float)
+        }
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} cannot be read as the results of a run ({error})") from error
+
+
+def compare(then: Metrics, now: Metrics, *, place: str) -> str:
+    """Whether two runs measured the same.
+
+    Args:
+        then: what the old run measured.
+        now: what the new one did.
+        place: of the old numbers.
+    """
+    names = list(then | now)
+    by_size = {name: _difference(then.get(name), now.get(name)) for name in names}
+    different = [name for name in names if by_size[name] > 0]
+    if not different:
+        return f"All {len(names)} metrics equal those in {place}."
+    worst = max(different, key=by_size.__getitem__)
+    before, after = (
+        "not defined" if values.get(worst) is None else f"{values[worst]:.6g}" for values in (then, now)
+    )
+    size = f", a difference of {by_size[worst]:.2g}" if math.isfinite(by_size[worst]) else ""
+    return (
+        f"{len(different)} of {len(names)} metrics differ from {place}, {worst} most: {before} then, {after} now"
+        f"{size}."
+    )
+
+
+def _difference(then: float | None, now: float | None) -> float:
+    """How far apart two values are; infinitely, where only one is defined."""
+    if then is None or now is None:
+        return 0.0 if then is now else math.inf
+    return abs(then - now)
+
+
+def _places(config: Config) -> list[str]:
+    """The keys of this config that say where files are."""
+    found = []
+    for key in _PLACES:
+        group, _, option = key.partition(".")
+        node = config.get(group)
+        if isinstance(node, dict) and isinstance(node.get(option), str):
+            found.append(key)
+    return [*found, *([_INIT_FROM] if config.get(_INIT_FROM) else [])]
+
+
+def _usual_folder(config: Config) -> Path:
+    """A folder beside the other runs, named as they are."""
+    choices = config.get("choices", {})
+    started = processes.agree("started", time.strftime("%Y-%m-%d_%H-%M-%S"))
+    names = [str(choices[group]) for group in ("dataset", "head") if group in choices]
+    return Path("runs", "_".join([started, *names, "rerun"]))
+
+
+def _check_source(init_from: Any, old: Path) -> None:
+    if isinstance(init_from, str) and not RunFiles(Path(init_from).expanduser()).classifier.is_file():
+        raise UserError(
+            f"{old} began with the backbone of {init_from}, where no finished run is: put it back, or say where it "
+            f"is now ({_INIT_FROM}=...)"
+        )
+
+
+def _moved(config: Config) -> str:
+    """Which of the places of the data is empty, and what to do; "" if none is."""
+    for key in _places(config):
+        if key in _DATA:
+            group, _, option = key.partition(".")
+            value = str(config[group][option])
+            if not Path(value).expanduser().exists() and not (data_root() / value).exists():
+                return f"{key}={value} is not there, seen from here: if it has moved, give {key}=<where it is now>"
+    return ""
+
+
+def _resumed_with(then: Provenance) -> list[str]:
+    """The settings that were changed when the run was resumed."""
+    words = [word for sitting in then.sittings[1:] for word in sitting.command]
+    return [word for word in words if word.startswith("trainer.")]

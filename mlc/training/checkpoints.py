@@ -1,0 +1,102 @@
+"""The checkpoints of one run: the last few states, the best few networks, and the way back to a whole one.
+
+A state holds all that an exact resume needs; it names the epoch whose network was best so far, and that
+network lies in a file of its own. A state without its network is no way back, so the network is written
+first and removed last.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlc.errors import UserError
+from mlc.training.checkpoint import load_checkpoint, save_checkpoint
+
+_STATE, _NETWORK = "step_*.safetensors", "epoch_*.safetensors"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a run can go on from.
+
+    Args:
+        state: of the newest whole checkpoint; None where no whole one is left, and the run starts again.
+        notes: sentences about the files that were passed over.
+    """
+
+    state: Mapping[str, Any] | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoint files of a run folder.
+
+    Args:
+        folder: where they lie.
+        keep_last: number of states to keep.
+    """
+
+    folder: Path
+    keep_last: int = 2
+
+    def states(self) -> list[Path]:
+        """The files with a state, the newest first."""
+        return sorted(self.folder.glob(_STATE), reverse=True)
+
+    def network(self, epoch: int) -> Path:
+        """The file with the network after an epoch that was among the best."""
+        return self.folder / f"epoch_{epoch:06}.safetensors"
+
+    def save_network(self, network: Mapping[str, Any], *, epoch: int, value: float | None) -> None:
+        """Keep the network after an epoch that is among the best."""
+        save_checkpoint(self.network(epoch), {"network": network, "epoch": epoch, "value": value})
+
+    def save_state(self, state: Mapping[str, Any], *, step: int, best_epochs: Iterable[int]) -> None:
+        """Keep a state, and then remove what nothing needs any more.
+
+        Args:
+            state: all that an exact resume needs.
+            step: steps done.
+            best_epochs: the epochs whose networks are to be kept.
+        """
+        save_checkpoint(self.folder / f"step_{step:012}.safetensors", dict(state))
+        for path in self.states()[self.keep_last :]:
+            path.unlink()
+        # A state is kept at the end of each epoch, so that one older state names at most one older network.
+        networks = sorted(self.folder.glob(_NETWORK), reverse=True)
+        wanted = {self.network(epoch) for epoch in best_epochs} | set(networks[: self.keep_last + 1])
+        for path in networks:
+            if path not in wanted:
+                path.unlink()
+
+    def newest(self) -> Found:
+        """The newest state that is whole, with its network; damaged files are renamed and passed over."""
+        notes: list[str] = []
+        for path in self.states():
+            try:
+                state = load_checkpoint(path)
+                best = state["position"]["best_epoch"]
+            except (UserError, KeyError, TypeError):
+                notes.append(_set_aside(path))
+                continue
+            try:
+                load_checkpoint(self.network(best))
+            except UserError:
+                if self.network(best).exists():
+                    notes.append(_set_aside(self.network(best)))
+                notes.append(
+                    f"{path} goes with the network of epoch {best}, which is lost: an older one counts"
+                )
+                continue
+            return Found(state, tuple(notes))
+        if notes:
+            notes.append("No whole checkpoint is left: the run starts again from its first step.")
+        return Found(None, tuple(notes))
+
+
+def _set_aside(path: Path) -> str:
+    damaged = path.with_name(f"{path.name}.damaged")
+    path.rename(damaged)
+    return f"{path} is damaged: it is now called {damaged.name}, and an older one counts"

@@ -1,0 +1,68 @@
+"""What is said about a step that was not finite, and about a device that is full."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from mlc.batch import BatchInput
+from mlc.data.dataset import Split
+from mlc.errors import Fault
+from mlc.rows import SparseRows
+from mlc.training.loop import BadStep
+
+_SHOWN = 10
+
+
+def describe(bad: BadStep, train: Split, label_names: Sequence[str]) -> str:
+    """One sentence on a step that was left out: its loss, its training rows, their labels and their inputs.
+
+    Args:
+        bad: the step.
+        train: the split that its rows are of.
+        label_names: the L labels.
+    """
+    batch = train.select(bad.rows_B.to(train.device))
+    rows = _first([str(row) for row in bad.rows_B.tolist()])
+    counts_L = (batch.y_BL > 0).sum(0)
+    shown = counts_L.argsort(descending=True, stable=True)
+    labels = [f"{label_names[i]} {int(counts_L[i])}" for i in shown.tolist() if counts_L[i] > 0]
+    bad_inputs = [f"{name} {count}" for name, count in _not_finite(batch.inputs).items() if count]
+    inputs = (
+        f"values that are not finite in its inputs: {', '.join(bad_inputs)}"
+        if bad_inputs
+        else ("all its inputs are finite")
+    )
+    return (
+        f"step {bad.step} was not finite (loss {bad.loss:.4g}) and is left out, the weights stay; "
+        f"training rows {rows}; positive labels {_first(labels) or 'none'}; {inputs}"
+    )
+
+
+def _not_finite(inputs: Mapping[str, BatchInput]) -> dict[str, int]:
+    found = {}
+    for name, values in inputs.items():
+        numbers = values.numbers() if isinstance(values, SparseRows) else values
+        found[name] = int((~torch.isfinite(numbers)).sum()) if numbers.is_floating_point() else 0
+    return found
+
+
+def _first(words: Sequence[str]) -> str:
+    return ", ".join(words[:_SHOWN]) + (f", ... ({len(words)} in all)" if len(words) > _SHOWN else "")
+
+
+@contextmanager
+def memory_explained() -> Iterator[None]:
+    """Turn a CUDA device that is out of memory into a sentence that names what helps.
+
+    Raises:
+        Fault: in place of PyTorch's own error.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise Fault(
+            "the CUDA device is out of memory: set trainer.micro_batch_size to fewer rows (the result stays "
+            "the same), trainer.precision=bf16, or, in an evaluation, trainer.eval_batch_size to fewer rows "
+            f"({str(error).splitlines()[0]})"
+        ) from error

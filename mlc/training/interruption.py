@@ -1,0 +1,75 @@
+"""SIGTERM and Ctrl-C: stop where nothing is lost.
+
+A signal leaves a mark, and the run stops at the next place where its state is whole: after the step, or after
+the epoch is kept. Where the state does not change (in an evaluation, while results are written) it stops at
+once. A second signal stops at once anywhere.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from mlc.errors import Stopped
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """What the signals have asked for; a context manager that listens for as long as it is open.
+
+    Outside the main thread Python hears no signals, and nothing is changed.
+    """
+
+    def __init__(self) -> None:
+        self._asked: str | None = None
+        self._at_once = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._hear) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal has asked to stop."""
+        return self._asked is not None
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within the block a signal stops at once, and so does one that came before.
+
+        Raises:
+            Stopped: a signal has asked to.
+        """
+        self._at_once = True
+        try:
+            if self.asked:
+                self.stop()
+            yield
+        finally:
+            self._at_once = False
+
+    def stop(self) -> None:
+        """Stop now.
+
+        Raises:
+            Stopped: always.
+        """
+        raise Stopped(f"stopped by {self._asked or 'another process'}")
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self._asked is not None:
+            raise KeyboardInterrupt
+        self._asked = signal.Signals(number).name
+        if self._at_once:
+            self.stop()

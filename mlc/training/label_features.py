@@ -1,0 +1,125 @@
+"""The features of a batch as a block of labels needs them: three products, dense or sparse."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlc.rows import SparseRows
+
+
+class Features(ABC):
+    """B rows x of D features, and the products of them that a block of C labels needs."""
+
+    @abstractmethod
+    def times(self, block_DC: Tensor) -> Tensor:
+        """X W, B×C: the logits without their bias."""
+
+    @abstractmethod
+    def outer(self, gradient_BC: Tensor) -> Tensor:
+        """Xᵀ G, D×C: the gradient of the block's weights."""
+
+    @abstractmethod
+    def add_gradient(self, gradient_BC: Tensor, block_DC: Tensor) -> None:
+        """Add G Wᵀ to the gradient of the features, where anybody asks for it."""
+
+    @property
+    @abstractmethod
+    def gradient(self) -> Tensor | None:
+        """B×D, what `add_gradient` has added up; None where nobody asks for it."""
+
+
+class DenseFeatures(Features):
+    """Features in one tensor.
+
+    Args:
+        x_BD: the features.
+        dtype: the number format of the products; None for that of the features.
+    """
+
+    def __init__(self, x_BD: Tensor, dtype: torch.dtype | None = None):
+        self._x_BD = x_BD.detach().to(dtype or x_BD.dtype)
+        self._gradient_BD = torch.zeros_like(x_BD, requires_grad=False) if x_BD.requires_grad else None
+        self._out = x_BD.dtype if dtype is None else torch.float32
+
+    def times(self, block_DC: Tensor) -> Tensor:
+        """X W."""
+        return (self._x_BD @ block_DC.to(self._x_BD.dtype)).to(self._out)
+
+    def outer(self, gradient_BC: Tensor) -> Tensor:
+        """Xᵀ G."""
+        return (self._x_BD.T @ gradient_BC.to(self._x_BD.dtype)).to(self._out)
+
+    def add_gradient(self, gradient_BC: Tensor, block_DC: Tensor) -> None:
+        """Add G Wᵀ, in the format of the features' own gradient."""
+        if self._gradient_BD is None:
+            return
+        dtype = self._x_BD.dtype
+        if dtype == self._gradient_BD.dtype:
+            self._gradient_BD.addmm_(gradient_BC, block_DC.T)
+        else:
+            self._gradient_BD += (gradient_BC.to(dtype) @ block_DC.to(dtype).T).to(self._gradient_BD.dtype)
+
+    @property
+    def gradient(self) -> Tensor | None:
+        """B×D."""
+        return self._gradient_BD
+
+
+class SparseFeatures(Features):
+    """Sparse rows, at the cost of the entries that are there. They are data, so nobody asks for their gradient.
+
+    Both products are sums of weighted rows, an embedding bag: the logits add up the rows of W that a row of X
+    names; the gradient adds up the rows of G that a column of X names, for which X is turned around once a
+    batch.
+
+    Args:
+        x_BD: the features.
+        dtype: of the values, float32 unless it is for a comparison.
+    """
+
+    def __init__(self, x_BD: SparseRows, dtype: torch.dtype = torch.float32):
+        values_M = x_BD.numbers().to(dtype)
+        column_M = x_BD.ids_M.long()
+        row_M = torch.repeat_interleave(
+            torch.arange(len(x_BD), device=column_M.device), x_BD.length_N.long(), output_size=len(column_M)
+        )
+        self._by_row = _Bags(column_M, x_BD.start_N.long(), values_M)
+        self._by_column = _Bags.sorted_by(column_M, row_M, values_M, bags=x_BD.width)
+
+    def times(self, block_DC: Tensor) -> Tensor:
+        """X W."""
+        return self._by_row.sums(block_DC)
+
+    def outer(self, gradient_BC: Tensor) -> Tensor:
+        """Xᵀ G."""
+        return self._by_column.sums(gradient_BC)
+
+    def add_gradient(self, gradient_BC: Tensor, block_DC: Tensor) -> None:
+        """Nothing: sparse rows are data."""
+
+    @property
+    def gradient(self) -> Tensor | None:
+        """None."""
+        return None
+
+
+@dataclass(frozen=True)
+class _Bags:
+    """Weighted sums of rows of a matrix: bag i adds up value_M · matrix[row_M] from start_N[i] on."""
+
+    row_M: Tensor
+    start_N: Tensor
+    value_M: Tensor
+
+    @classmethod
+    def sorted_by(cls, bag_M: Tensor, row_M: Tensor, value_M: Tensor, *, bags: int) -> "_Bags":
+        """Entries in any order, each with the bag that it is for."""
+        sorted_M, order_M = bag_M.sort(stable=True)
+        start_N = torch.searchsorted(sorted_M, torch.arange(bags, device=bag_M.device))
+        return cls(row_M[order_M], start_N, value_M[order_M])
+
+    def sums(self, matrix: Tensor) -> Tensor:
+        return F.embedding_bag(self.row_M, matrix, self.start_N, mode="sum", per_sample_weights=self.value_M)

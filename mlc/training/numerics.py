@@ -1,0 +1,27 @@
+"""Switches of PyTorch that hold for the whole process, set for one run and put back after it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from mlc.training.settings import TrainerSettings
+
+
+@contextmanager
+def numerics(settings: TrainerSettings) -> Iterator[None]:
+    """Run the block with `deterministic` and `detect_anomaly` as configured."""
+    before = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    if settings.deterministic:
+        # cuBLAS reads it when it starts; with another workspace its sums are not repeatable.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    try:
+        with torch.autograd.set_detect_anomaly(settings.detect_anomaly or torch.is_anomaly_enabled()):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.backends.cudnn.benchmark = benchmark

@@ -1,0 +1,135 @@
+"""Several processes that train one network: who is who, what they agree on, and what they gather.
+
+Started by torchrun, each process knows its rank from its environment. Without torchrun there is one process,
+and every function here does nothing at all.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch._C._distributed_c10d import TCPStore
+
+_AGREED_WITHIN = timedelta(minutes=10)
+
+
+def launched() -> bool:
+    """Whether torchrun (or what sets its variables) has started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Join the other processes, if there are any, for as long as the block lasts: gloo, and nccl for CUDA."""
+    if not launched() or dist.is_initialized():
+        yield
+        return
+    with_cuda = torch.cuda.is_available()
+    if with_cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if with_cuda else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if dist.is_initialized() else int(os.environ.get("RANK", "0"))
+
+
+def is_main() -> bool:
+    """Whether this process writes the files and talks to the user."""
+    return rank() == 0
+
+
+def own_device(device: str) -> str:
+    """The device of this process: of several CUDA devices each process of a machine has its own."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if launched() and device == "cuda" else device
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process again, after one of the processes died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def agree(name: str, value: str) -> str:
+    """The value that the main process gave under this name, the first time that it did.
+
+    torchrun's own store keeps it, so that processes which are started again after a fault still find it.
+    """
+    if not launched():
+        return value
+    store = TCPStore(
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=_AGREED_WITHIN
+    )
+    key = f"mlc/{name}"
+    if is_main() and not store.check([key]):
+        store.set(key, value)
+    return store.get(key).decode()
+
+
+def any_of(*flags: bool) -> tuple[bool, ...]:
+    """For each flag: whether any process has raised it."""
+    if size() == 1:
+        return flags
+    raised = torch.tensor(flags, dtype=torch.uint8)
+    dist.all_reduce(raised, op=dist.ReduceOp.MAX)
+    return tuple(bool(flag) for flag in raised.tolist())
+
+
+def sum_of(value: float) -> float:
+    """The sum of a number over all processes."""
+    if size() == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(total)
+    return float(total)
+
+
+def wait() -> None:
+    """Wait until all processes are here."""
+    if size() > 1:
+        dist.barrier()
+
+
+def own_part(rows_B: Tensor) -> Tensor:
+    """The rows of a batch that this process works on; with fewer rows than processes some have none."""
+    return rows_B.tensor_split(size())[rank()] if size() > 1 else rows_B
+
+
+def gather_rows(part: Tensor, *, own: int, n_rows: int) -> Tensor:
+    """The rows of all processes, in the order that `own_part` has cut them.
+
+    Args:
+        part: this process's rows, the first dimension of any tensor.
+        own: how many of them count.
+        n_rows: rows of all processes together.
+    """
+    if size() == 1:
+        return part
+    lengths = [len(rows) for rows in torch.empty(n_rows, 0).tensor_split(size())]
+    padded = part.new_zeros(max(lengths), *part.shape[1:])
+    padded[:own] = part[:own]
+    gathered = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(gathered, padded)
+    return torch.cat([rows[:length] for rows, length in zip(gathered, lengths, strict=True)])
+
+
+def gather_equal(tensor: Tensor) -> list[Tensor]:
+    """A CPU tensor of the same shape from every process, in the order of their ranks."""
+    if size() == 1:
+        return [tensor]
+    gathered = [torch.empty_like(tensor) for _ in range(size())]
+    dist.all_gather(gathered, tensor)
+    return gathered
