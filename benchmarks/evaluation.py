@@ -68,10 +68,12 @@ class Data:
             np.load(folder / f"{name}.npy") for name in ("logits", "probabilities", "y")
         )
 
-    def head(self, rows: int) -> "Data":
-        """The first rows."""
+    def head(self, rows: int, labels: int) -> "Data":
+        """The first rows and labels."""
         part = object.__new__(Data)
-        part.logits, part.p, part.y = self.logits[:rows], self.p[:rows], self.y[:rows]
+        part.logits, part.p, part.y = (
+            np.ascontiguousarray(values[:rows, :labels]) for values in (self.logits, self.p, self.y)
+        )
         return part
 
 
@@ -117,7 +119,9 @@ def exact_evaluate() -> Callable[[Data], float]:
 
     def measure(data: Data) -> float:
         n_labels = data.y.shape[1]
-        chunk = Chunk(IndependentLabels(torch.from_numpy(data.logits)), torch.from_numpy(data.y).float(), None)
+        chunk = Chunk(
+            IndependentLabels(torch.from_numpy(data.logits)), torch.from_numpy(data.y).float(), None
+        )
         predictions = Predictions(lambda: iter([chunk]), len(data.y), n_labels, n_labels, kept=True, why="")
         classifier = Classifier(
             network=torch.nn.Identity(),
@@ -214,13 +218,18 @@ def run_case(name: str, folder: Path) -> dict[str, float]:
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
     measure, data = CASES[name](), Data(folder)
-    measure(data.head(50))
+    measure(data.head(50, 20))
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     value = measure(data)
     taken_s, cpu_s = time.perf_counter() - start_s, time.process_time() - start_cpu_s
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": taken_s, "cpu_s": cpu_s, "extra_mb": (peak_kb - before_kb) * 1024 / 1e6, "value": value}
+    return {
+        "seconds": taken_s,
+        "cpu_s": cpu_s,
+        "extra_mb": (peak_kb - before_kb) * 1024 / 1e6,
+        "value": value,
+    }
 
 
 def main() -> None:
@@ -254,7 +263,9 @@ def main() -> None:
     base_s = medians[next(iter(medians))]["seconds"]
     print(f"{'case':24}{'ratio':>8}{'seconds':>10}{'CPU s':>10}{'extra MB':>10}   value")
     for name, row in medians.items():
-        columns = f"{row['seconds'] / base_s:8.3f}{row['seconds']:10.4f}{row['cpu_s']:10.4f}{row['extra_mb']:10.0f}"
+        columns = (
+            f"{row['seconds'] / base_s:8.3f}{row['seconds']:10.4f}{row['cpu_s']:10.4f}{row['extra_mb']:10.0f}"
+        )
         print(f"{name:24}{columns}   {row['value']:.6f}")
 
 

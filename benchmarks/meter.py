@@ -4,7 +4,8 @@ Contenders train side by side on the same cores, so they never run at the same t
 warm-up, says "ready", and waits. At each "go" it trains one turn of steps and reports what they took. So two
 measurements that are compared lie within seconds of each other, whatever else the machine does.
 
-The clock is read after optimiser steps, at the same places for everyone.
+The clocks are read after optimiser steps, at the same places for everyone: the wall's and the processor's,
+because on a machine that does other things only the second says what the work costs.
 """
 
 import json
@@ -38,7 +39,7 @@ class Meter:
         os.dup2(2, 1)  # whatever else is printed goes to the standard error
         self._done = 0
         self._begin = self._end = 0
-        self._times: dict[int, float] = {}
+        self._times: dict[int, tuple[float, float]] = {}
         warm = max(WARM_STEPS, workload.turn_steps)
         if workload.turn_steps % workload.steps_per_epoch == 0:  # turns of whole epochs begin with an epoch
             warm = workload.turn_steps + 1
@@ -53,12 +54,12 @@ class Meter:
             self._say(first_step_s=time.monotonic())
         if done == self._end:
             self._synchronise()
-            self._times[done] = time.perf_counter()
+            self._times[done] = _clocks()
             self._report()
             self._ask_at = done
         elif self._begin < done < self._end and done % self._workload.steps_per_epoch < 2:
             self._synchronise()
-            self._times[done] = time.perf_counter()
+            self._times[done] = _clocks()
         if done == self._ask_at:
             self._ask()
 
@@ -69,19 +70,24 @@ class Meter:
             os._exit(0)  # what else the contender does at its end is not measured
         self._begin, self._end = self._done, self._done + self._workload.turn_steps
         self._synchronise()
-        self._times = {self._done: time.perf_counter()}
+        self._times = {self._done: _clocks()}
 
     def _report(self) -> None:
         per_epoch, samples = self._workload.steps_per_epoch, self._workload.samples
         marks = sorted(self._times)
-        steady_s, steady = 0.0, 0
+        steady_s, steady_cpu_s, steady = 0.0, 0.0, 0
         for first, last in zip(marks, marks[1:], strict=False):
             if first % per_epoch:  # else this stretch is the end of an epoch and what comes with it
-                steady_s += self._times[last] - self._times[first]
+                wall_s, cpu_s = (b - a for a, b in zip(self._times[first], self._times[last], strict=True))
+                steady_s, steady_cpu_s = steady_s + wall_s, steady_cpu_s + cpu_s
                 steady += sum(samples(step) for step in range(first + 1, last + 1))
-        whole_s = self._times[self._end] - self._times[self._begin]
+        whole_s = self._times[self._end][0] - self._times[self._begin][0]
         whole = sum(samples(step) for step in range(self._begin + 1, self._end + 1))
-        self._say(steady_per_s=steady / steady_s, whole_per_s=whole / whole_s)
+        self._say(
+            steady_per_s=steady / steady_s,
+            steady_per_cpu_s=steady / steady_cpu_s,
+            whole_per_s=whole / whole_s,
+        )
 
     def _say(self, **message: Any) -> None:
         print(json.dumps(message), file=self._channel, flush=True)
@@ -90,6 +96,11 @@ class Meter:
 def count_torch_steps(meter: Meter) -> None:
     """Tell the meter of every step of every torch optimiser."""
     register_optimizer_step_post_hook(meter.step)
+
+
+def _clocks() -> tuple[float, float]:
+    """Seconds on the wall, and of processor time of all threads."""
+    return time.perf_counter(), time.process_time()
 
 
 def _nothing() -> None:

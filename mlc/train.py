@@ -72,8 +72,8 @@ def start_or_resume(config: Config, folder: Path) -> None:
     if len(allowed) < len(changed):
         refused = ", ".join(key for key in changed if key not in _RESUME_OPTIONS)
         raise UserError(
-            f"{folder} holds a run with another {refused}: name another folder (hydra.run.dir=...), or resume "
-            f"that run as it is (resume={folder})"
+            f"{folder} holds a run with another {refused}: name another folder (hydra.run.dir=...), or "
+            f"resume that run as it is (resume={folder})"
         )
     resume(folder, allowed)
 

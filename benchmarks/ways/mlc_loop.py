@@ -88,7 +88,7 @@ def main() -> None:
 
     def start(config: dict[str, Any], folder: Path) -> None:
         recipe = replace(read_recipe(config), source=Synthetic(given.workload, given.data))
-        run(make_job(recipe, folder, fresh=True), resume=False)
+        run(make_job(recipe, folder, fresh=True), found=None)
 
     words = [
         *given.workload.overrides,

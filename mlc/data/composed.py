@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mlc.data.dataset import Dataset, Split
+from mlc.data.notes import counted
 from mlc.data.picture_rows import PictureRows
 from mlc.data.pictures import N_DIGITS, Pictures, compose
 from mlc.data.standardise import fit_standardisation, standardise
@@ -142,8 +143,8 @@ class Composition:
         n_more = sum(int((composed.copies_NL > highest).sum()) for composed in pictures.values())
         if n_more:
             notes.append(
-                f"{n_more} validation or test targets are more copies than on any training picture; "
-                f"they count as {highest}."
+                f"{counted(n_more, 'validation or test target is', 'validation or test targets are')} more "
+                f"copies than on any training picture; they count as {highest}."
             )
         return {key: composed.levels(highest=highest) for key, composed in pictures.items()}, notes
 

@@ -22,10 +22,13 @@ class Codes:
     Args:
         schema: what the A attributes are.
         codes_NA: float64 codes; NaN where a value is missing.
+        most: None where a nominal feature has the values that its file declares. Else they are those that
+            occur in any row; a model then knows so many at most, the most frequent ones of its training rows.
     """
 
     schema: Schema
     codes_NA: Floats
+    most: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +76,7 @@ class Examples:
         return replace(
             self,
             y_NL=take_targets(self.y_NL, rows),
-            codes=self.codes and Codes(self.codes.schema, self.codes.codes_NA[places]),
+            codes=self.codes and replace(self.codes, codes_NA=self.codes.codes_NA[places]),
             text=None if self.text is None else [self.text[place] for place in places],
             pictures=None if self.pictures is None else self.pictures.view(rows),
             sparse=None if self.sparse is None else self.sparse.view(rows),

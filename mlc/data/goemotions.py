@@ -150,5 +150,5 @@ def _notes(texts: Sequence[str]) -> tuple[str, ...]:
             "the place of names and religions."
         )
     if blank:
-        notes.append(f"{blank} of {len(texts)} texts are empty.")
+        notes.append(f"{blank} of {len(texts)} texts {'is' if blank == 1 else 'are'} empty.")
     return tuple(notes)

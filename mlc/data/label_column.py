@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlc.data.notes import counted
 from mlc.data.schema import Floats
 from mlc.data.table_columns import category_or_none, is_missing, number_or_none, wrong_cell
 from mlc.data.table_file.base import Cell, Chunk, TableFile, composed
@@ -20,6 +21,7 @@ from mlc.rows import LabelRows, Targets
 DELIMITERS = ("|", ";", ",")  # the first one is taken where several fit as well
 
 _MOST_DENSE = 50_000_000  # entries; larger targets without unknown ones are held sparse
+_MOST_UNKNOWN = 250_000_000  # entries, a gigabyte; larger targets with unknown ones are refused
 _UNKNOWN = ("?", "nan")
 _TRUTH = {"true": 1.0, "false": 0.0}
 
@@ -41,7 +43,13 @@ class ReadLabels:
     notes: tuple[str, ...]
 
     def dense(self) -> Tensor:
-        """The targets as N×L float32."""
+        """The targets as N×L float32.
+
+        Raises:
+            UserError: they are very many.
+        """
+        if self.y_NL.shape[0] * self.y_NL.shape[1] > _MOST_UNKNOWN:
+            raise UserError(f"{_size(*self.y_NL.shape)}: keep fewer auxiliary labels.")
         return self.y_NL[:] if isinstance(self.y_NL, LabelRows) else self.y_NL
 
 
@@ -81,7 +89,8 @@ class LabelColumn:
         """The labels of all rows.
 
         Raises:
-            UserError: no row has a label, or a cell is no list of labels; says where.
+            UserError: no row has a label, or a cell is no list of labels, says where; or there are unknown
+                labels and very many targets, which with them cannot be held sparse.
         """
         cut, notes = self._cutting()
         raw = [self._parse(key, cut, place) for key, place in zip(self._keys, self._places, strict=True)]
@@ -90,6 +99,7 @@ class LabelColumn:
         self._check(names)
         ids = {name: number for number, name in enumerate(names)}
         sets_of_ids = [None if labels is None else [ids[name] for name in labels] for labels in sets]
+        self._check_unknown(sets_of_ids, len(names))
         y_NL = _targets(sets_of_ids, np.array(self._key_of_row), n_labels=len(names))
         return ReadLabels(tuple(names), y_NL, (*notes, *self._repairs(raw)))
 
@@ -169,6 +179,18 @@ class LabelColumn:
                 "column, give the label columns as a list, such as [first,second], and not as one name."
             )
 
+    def _check_unknown(self, sets: Sequence[list[int] | None], n_labels: int) -> None:
+        """Refuse to make very many targets dense, which a single row of unknown labels would do."""
+        if None not in sets or len(self._key_of_row) * n_labels <= _MOST_UNKNOWN:
+            return
+        unknown = {number for number, labels in enumerate(sets) if labels is None}
+        n_rows = sum(key in unknown for key in self._key_of_row)
+        rows = counted(n_rows, "row whose labels are", "rows whose labels are")
+        raise UserError(
+            f"{self._table.path}: {_size(len(self._key_of_row), n_labels)}; take out the {rows} unknown in "
+            f"{self._column}, which teach nothing, and targets are held sparse."
+        )
+
     def _repairs(self, raw: Sequence[Sequence[str] | None]) -> list[str]:
         """Sentences on what was left out of the cells."""
         rows = np.bincount(self._key_of_row, minlength=len(raw)).tolist()
@@ -179,12 +201,18 @@ class LabelColumn:
                 n_repeated += n_rows * (len([*filter(None, names)]) - len({*filter(None, names)}))
         notes = []
         if n_repeated:
-            notes.append(f"{n_repeated} labels that stand twice in a cell of {self._column} count once.")
+            stands, counts = (
+                ("label that stands", "counts") if n_repeated == 1 else ("labels that stand", "count")
+            )
+            notes.append(f"{n_repeated} {stands} twice in a cell of {self._column} {counts} once.")
         if n_blank:
-            notes.append(f"{n_blank} empty labels between delimiters in {self._column} were dropped.")
+            labels = counted(n_blank, "empty label")
+            were = "was" if n_blank == 1 else "were"
+            notes.append(f"{labels} between delimiters in {self._column} {were} dropped.")
         if self._n_null:
+            cells, are = counted(self._n_null, "cell"), "is" if self._n_null == 1 else "are"
             notes.append(
-                f"{self._n_null} cells of {self._column} are null, which says that the labels are unknown; "
+                f"{cells} of {self._column} {are} null, which says that the labels are unknown; "
                 "an empty list or text says that there are none."
             )
         return notes
@@ -227,9 +255,19 @@ class LabelFlags:
         """The labels of all rows."""
         notes = []
         if self._n_empty:
-            notes.append(f"{self._n_empty} empty cells of label columns are read as unknown; write 0 for no.")
+            cells = counted(
+                self._n_empty, "empty cell of label columns is", "empty cells of label columns are"
+            )
+            notes.append(f"{cells} read as unknown; write 0 for no.")
         y_NL = torch.from_numpy(np.concatenate(self._pieces)).float()
         return ReadLabels(self._columns, y_NL, tuple(notes))
+
+
+def _size(n_rows: int, n_labels: int) -> str:
+    gigabytes = 4 * n_rows * n_labels / 1e9
+    return (
+        f"targets of {n_rows} rows × {n_labels} labels, not all of them known, would take {gigabytes:.1f} GB"
+    )
 
 
 def detect_delimiter(cells: Sequence[str]) -> str:

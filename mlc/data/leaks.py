@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from mlc.data.examples import Examples
+from mlc.data.notes import counted
 from mlc.data.picture_rows import PictureRows
 from mlc.data.schema import Floats
 from mlc.rows import SparseRows
@@ -21,7 +22,8 @@ def leak_notes(parts: Mapping[str, Examples]) -> list[str]:
 
     Rows are the same when all their inputs are: texts but for case and blanks, numbers and pictures to the
     last bit. They are compared by hashes of 64 bits, so that two different rows among a million are taken for
-    the same once in tens of millions of data sets.
+    the same once in tens of millions of data sets. Rows that are nothing but a picture of one colour are not
+    compared: a blank picture tells of no other.
 
     Args:
         parts: the rows of "train", "valid" and "test".
@@ -30,19 +32,34 @@ def leak_notes(parts: Mapping[str, Examples]) -> list[str]:
         A sentence for each pair of splits with rows in common, and one for train itself.
     """
     keys = {part: row_keys(examples) for part, examples in parts.items()}
-    known = {part: np.sort(keys[part]) for part in ("train", "valid")}
+    tells = {part: ~_blank(examples) for part, examples in parts.items()}
+    known = {part: np.sort(keys[part][tells[part]]) for part in ("train", "valid")}
     notes = []
     n_repeated = np.count_nonzero(known["train"][1:] == known["train"][:-1])
     if n_repeated:
-        notes.append(f"{n_repeated} of {len(keys['train'])} training rows repeat the inputs of another.")
+        of_all = counted(len(keys["train"]), "training row")
+        notes.append(
+            f"{n_repeated} of {of_all} repeat{'s' if n_repeated == 1 else ''} the inputs of another."
+        )
     for part, other in (("valid", "train"), ("test", "train"), ("test", "valid")):
-        rows = np.flatnonzero(_found(keys[part], known[other]))
+        rows = np.flatnonzero(tells[part] & _found(keys[part], known[other]))
         if len(rows):
+            of_all = counted(len(keys[part]), f"{_ROWS_OF[part]} row")
             notes.append(
-                f"{len(rows)} of {len(keys[part])} {_ROWS_OF[part]} rows have the same inputs as a "
+                f"{len(rows)} of {of_all} {'has' if len(rows) == 1 else 'have'} the same inputs as a "
                 f"{_ROWS_OF[other]} row (the first is {_which(parts[part], part, int(rows[0]))})."
             )
     return notes
+
+
+def _blank(examples: Examples) -> NDArray[np.bool_]:
+    """Which rows are nothing but a picture of one colour."""
+    blank_N = np.zeros(len(examples), dtype=np.bool_)
+    others = (examples.text, examples.sparse, examples.codes)
+    if examples.pictures is not None and all(other is None for other in others):
+        for row, pixels in enumerate(_pixels(examples.pictures)):
+            blank_N[row] = all(plane.count(plane[:1]) == len(plane) for plane in pixels)
+    return blank_N
 
 
 def row_keys(examples: Examples) -> Keys:
@@ -51,7 +68,7 @@ def row_keys(examples: Examples) -> Keys:
     if examples.text is not None:
         keys = _mixed(keys + _hashes(" ".join(text.split()).casefold() for text in examples.text))
     if examples.pictures is not None:
-        keys = _mixed(keys + _hashes(_pixels(examples.pictures)))
+        keys = _mixed(keys + _hashes(b"".join(planes) for planes in _pixels(examples.pictures)))
     if examples.sparse is not None:
         keys = _mixed(keys + _sparse_keys(examples.sparse))
     if examples.codes is not None:
@@ -63,9 +80,10 @@ def _hashes(values: Iterable[str | bytes]) -> Keys:
     return np.fromiter((hash(value) for value in values), dtype=np.int64).view(np.uint64)
 
 
-def _pixels(pictures: PictureRows) -> Iterator[bytes]:
+def _pixels(pictures: PictureRows) -> Iterator[list[bytes]]:
+    """The pixels of each row, channel by channel."""
     for row in pictures.rows_N:
-        yield pictures.pixels_MCHW[row].numpy().tobytes()
+        yield [plane.tobytes() for plane in pictures.pixels_MCHW[row].numpy()]
 
 
 def _sparse_keys(rows: SparseRows) -> Keys:

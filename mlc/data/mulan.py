@@ -14,7 +14,7 @@ from mlc.data.arff_file import ArffFile
 from mlc.data.dataset import Dataset
 from mlc.data.examples import TEST, TRAIN, Codes, Examples
 from mlc.data.label_header import read_label_header
-from mlc.data.notes import listed
+from mlc.data.notes import counted, listed
 from mlc.data.pipeline import build_dataset
 from mlc.data.root import data_file
 from mlc.data.schema import Attribute, Floats, Schema
@@ -159,8 +159,8 @@ class Mulan:
         unknown = [label for label in label_names if label not in places]
         if unknown:
             raise UserError(
-                f"{path} has no attribute for {len(unknown)} labels of {self.labels}: {listed(unknown)}; "
-                "take both files from the same data set."
+                f"{path} has no attribute for {counted(len(unknown), 'label')} of {self.labels}: "
+                f"{listed(unknown)}; take both files from the same data set."
             )
         if self.weight in label_names:
             raise UserError(

@@ -11,6 +11,7 @@ from torch import Tensor
 from mlc.batch import BatchInput
 from mlc.data.examples import Codes, Examples
 from mlc.data.lines import NumberedLines
+from mlc.data.notes import counted
 from mlc.data.preparation import as_batch, prepare_inputs
 from mlc.data.table_file.opening import open_table
 from mlc.errors import UserError
@@ -64,4 +65,6 @@ def _cells(path: Path, chunk_rows: int) -> Iterator[str]:
             n_empty += cell is None
             yield "" if cell is None else str(cell)
     if n_empty:
-        _log.warning("%s: %d rows have no text; they are read as empty texts.", path, n_empty)
+        _log.warning(
+            "%s: %s no text, which is read as an empty one.", path, counted(n_empty, "row has", "rows have")
+        )

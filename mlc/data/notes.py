@@ -29,22 +29,24 @@ def label_notes(label_names: Sequence[str], targets: Mapping[str, Targets]) -> l
     for split, y_NL in targets.items():
         found = _count(y_NL)
         n_rows, n_labels = y_NL.shape
+        rows = counted(n_rows, f"{split} row")
         if found.unknown:
             notes.append(
-                f"{found.unknown} of {n_rows * n_labels} {split} label entries are unknown; "
-                "they are left out of losses and metrics."
+                f"{found.unknown} of {n_rows * n_labels} {split} label entries "
+                f"{'is' if found.unknown == 1 else 'are'} unknown, and left out of losses and metrics."
             )
         if found.unknown_rows:
             notes.append(
-                f"{found.unknown_rows} of {n_rows} {split} rows have no known label; "
-                "they stay, but count for nothing."
+                f"{found.unknown_rows} of {rows} {_has(found.unknown_rows)} no known label; such rows stay, "
+                "but count for nothing."
             )
         if found.empty_rows:
-            notes.append(f"{found.empty_rows} of {n_rows} {split} rows have no label.")
+            notes.append(f"{found.empty_rows} of {rows} {_has(found.empty_rows)} no label.")
         absent = [name for name, there in zip(label_names, found.there_L.tolist(), strict=True) if not there]
         if absent:
             notes.append(
-                f"{len(absent)} of {len(label_names)} labels have no positive in {split}: {listed(absent)}."
+                f"{len(absent)} of {counted(n_labels, 'label')} {_has(len(absent))} no positive in {split}: "
+                f"{listed(absent)}."
             )
     return notes
 
@@ -69,6 +71,21 @@ def _count(y_NL: Targets) -> _Found:
         found.unknown_rows += int((~known_BL).all(1).sum())
         found.empty_rows += int((~true_BL.any(1) & known_BL.all(1)).sum())
     return found
+
+
+def _has(number: int) -> str:
+    return "has" if number == 1 else "have"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number and what it counts: 1 row, 2 rows.
+
+    Args:
+        number: how many there are.
+        one: the words for one.
+        many: the words for any other number; None for `one` and an s.
+    """
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlc.data.categories import unseen_note
 from mlc.data.examples import Codes
-from mlc.data.notes import listed
+from mlc.data.notes import counted, listed
 from mlc.data.schema import Floats, Schema
 from mlc.data.standardise import fit_standardisation, standardise
 
@@ -45,24 +46,28 @@ def prepare(x_ND: Floats, preparation: Mapping[str, Tensor]) -> Tensor:
     return standardise(x, mean=preparation["mean"], scale=preparation["scale"]).float()
 
 
-def number_notes(schema: Schema, raw: Mapping[str, Floats]) -> list[str]:
+def number_notes(
+    schema: Schema, raw: Mapping[str, Floats], *, unseen: Mapping[str, int] | None = None
+) -> list[str]:
     """Sentences on nominal features, missing values and constant columns.
 
     Args:
         schema: what the features are.
         raw: the codes N×A of each split, by its name; one of them is "train".
+        unseen: how many values of its categories each split has that the features lack.
     """
     notes = _nominal_notes(schema)
+    notes += [unseen_note(number, split) for split, number in (unseen or {}).items() if number]
     for split, codes_NA in raw.items():
         n_missing = int(np.isnan(codes_NA).sum())
         if n_missing:
-            notes.append(
-                f"{n_missing} missing {split} values were imputed with the training mean of their column."
-            )
+            missing = counted(n_missing, f"missing {split} value was", f"missing {split} values were")
+            notes.append(f"{missing} imputed with the training mean of the column.")
     x_ND = schema.expand(raw["train"])
     n_constant = int((~(np.fmax.reduce(x_ND) > np.fmin.reduce(x_ND))).sum())
     if n_constant:
-        notes.append(f"{n_constant} of {x_ND.shape[1]} columns are constant in train.")
+        of_all = counted(x_ND.shape[1], "column")
+        notes.append(f"{n_constant} of {of_all} {'is' if n_constant == 1 else 'are'} constant in train.")
     return notes
 
 
@@ -72,9 +77,13 @@ def _nominal_notes(schema: Schema) -> list[str]:
     if one_hot:
         n_columns = sum(attribute.n_columns for attribute in one_hot)
         names = listed([attribute.name for attribute in one_hot])
-        notes.append(f"{len(one_hot)} nominal features became {n_columns} one-hot columns: {names}.")
+        features = counted(len(one_hot), "nominal feature")
+        notes.append(f"{features} became {n_columns} one-hot columns: {names}.")
     named = [a for a in schema.attributes if a.values and not a.one_hot and set(a.values) != {"0", "1"}]
     if named:
         meanings = listed([f"{attribute.name} (1 is {attribute.high})" for attribute in named])
-        notes.append(f"{len(named)} nominal features became 0/1 columns: {meanings}.")
+        became = counted(
+            len(named), "nominal feature became a 0/1 column", "nominal features became 0/1 columns"
+        )
+        notes.append(f"{became}: {meanings}.")
     return notes

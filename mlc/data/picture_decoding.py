@@ -17,6 +17,7 @@ Colour = Literal["grey", "rgb"]
 Size = tuple[int, int]  # height, width
 
 _WHITE_16 = 65535
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # others may run programs, as EPS does
 _MODES: dict[Colour, Literal["L", "RGB"]] = {"grey": "L", "rgb": "RGB"}
 
 
@@ -111,7 +112,7 @@ def _open(path: Path) -> "tuple[Image, set[str]]":
         warnings.simplefilter("ignore")  # odd metadata do no harm
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=_FORMATS) as image:
                 image.load()
                 animated = getattr(image, "n_frames", 1) > 1
                 eight_bits, changes = _eight_bits(ImageOps.exif_transpose(image))

@@ -11,7 +11,7 @@ from mlc.data.examples import PART_NAMES, Examples
 from mlc.data.leaks import leak_notes
 from mlc.data.notes import label_notes
 from mlc.data.numbers import number_notes
-from mlc.data.preparation import fit_preparation, prepare_inputs
+from mlc.data.preparation import fit_preparation, fitted_codes, prepare_inputs
 from mlc.data.splitting import Splitting, split_rows
 from mlc.data.text.encoder import TextEncoder
 from mlc.data.weights import normalise_weights, weight_notes
@@ -44,22 +44,15 @@ def build_dataset(
     Raises:
         UserError: a split is empty or has nothing to count, or the preparation is of other data.
     """
-    part_N, split_notes = split_rows(
-        examples.y_NL,
-        given_N=examples.part_N,
-        group_N=examples.group_N,
-        time_N=examples.time_N,
-        splitting=splitting,
-        seed=seed,
-    )
-    parts = {
-        part: examples.rows(torch.from_numpy(np.flatnonzero(part_N == number)))
-        for number, part in enumerate(PART_NAMES)
-    }
+    parts, split_notes = _split(examples, name=name, splitting=splitting, seed=seed)
+    del (
+        examples
+    )  # dense columns are copied by the split: they need not be held twice while inputs are prepared
+    train = parts["train"]
     check_counting(parts, name=name)
     fit_notes: list[str] = []
     if preparation is None:
-        preparation, fit_notes = fit_preparation(parts["train"], text=text, standardise=standardise)
+        preparation, fit_notes = fit_preparation(train, text=text, standardise=standardise)
     weights = {
         part: normalise_weights(rows.weight_N) for part, rows in parts.items() if rows.weight_N is not None
     }
@@ -74,24 +67,43 @@ def build_dataset(
     }
     return Dataset(
         name=name,
-        label_names=examples.label_names,
+        label_names=train.label_names,
         train=splits["train"],
         valid=splits["valid"],
         test=splits["test"],
         preparation=preparation,
         notes=(
-            *examples.notes,
-            *(examples.pictures.notes if examples.pictures is not None else ()),
+            *train.notes,
+            *(train.pictures.notes if train.pictures is not None else ()),
             *split_notes,
-            *(weight_notes(examples.weight_name, weights) if weights else ()),
+            *(weight_notes(train.weight_name, weights) if weights else ()),
             *fit_notes,
-            *_number_notes(parts),
-            *label_notes(examples.label_names, {part: rows.y_NL for part, rows in parts.items()}),
+            *_number_notes(parts, preparation),
+            *label_notes(train.label_names, {part: rows.y_NL for part, rows in parts.items()}),
             *leak_notes(parts),
         ),
-        auxiliary_names=examples.auxiliary_names,
-        samples=_samples(parts["train"]),
+        auxiliary_names=train.auxiliary_names,
+        samples=_samples(train),
     )
+
+
+def _split(
+    examples: Examples, *, name: str, splitting: Splitting, seed: int
+) -> tuple[dict[str, Examples], list[str]]:
+    """The rows of each split, and sentences on how they were dealt."""
+    try:
+        part_N, notes = split_rows(
+            examples.y_NL,
+            given_N=examples.part_N,
+            group_N=examples.group_N,
+            time_N=examples.time_N,
+            splitting=splitting,
+            seed=seed,
+        )
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+    places = {part: np.flatnonzero(part_N == number) for number, part in enumerate(PART_NAMES)}
+    return {part: examples.rows(torch.from_numpy(places[part])) for part in PART_NAMES}, notes
 
 
 def check_counting(parts: Mapping[str, Examples], *, name: str) -> None:
@@ -112,11 +124,17 @@ def check_counting(parts: Mapping[str, Examples], *, name: str) -> None:
             )
 
 
-def _number_notes(parts: Mapping[str, Examples]) -> list[str]:
-    codes = {part: rows.codes for part, rows in parts.items() if rows.codes is not None}
-    if not codes:
+def _number_notes(parts: Mapping[str, Examples], preparation: Mapping[str, Tensor]) -> list[str]:
+    found = {
+        part: fitted_codes(rows.codes, preparation) for part, rows in parts.items() if rows.codes is not None
+    }
+    if not found:
         return []
-    return number_notes(codes["train"].schema, {part: rows.codes_NA for part, rows in codes.items()})
+    return number_notes(
+        found["train"][0].schema,
+        {part: codes.codes_NA for part, (codes, _) in found.items()},
+        unseen={part: number for part, (_, number) in found.items() if part != "train"},
+    )
 
 
 def _samples(train: Examples) -> tuple[str, ...]:

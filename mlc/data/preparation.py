@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from mlc.batch import BatchInput
+from mlc.data.categories import fit_schema, recoded
 from mlc.data.dataset import Input
-from mlc.data.examples import Examples
+from mlc.data.examples import Codes, Examples
 from mlc.data.numbers import fit_numbers, prepare
 from mlc.data.schema import Schema
 from mlc.data.text.encoder import TextEncoder
@@ -16,6 +17,7 @@ from mlc.errors import UserError
 from mlc.inputs import MAIN
 
 _TEXT = "text."
+_NUMBERS = {"schema", "fill", "mean", "scale"}
 
 
 def fit_preparation(
@@ -32,7 +34,7 @@ def fit_preparation(
         Tensors that `prepare_inputs` needs and that travel with the model; notes on what was fitted.
 
     Raises:
-        UserError: there are texts, and `text` is None.
+        UserError: there are texts, and `text` is None; or no training row has a value in any column.
     """
     preparation: dict[str, Tensor] = {}
     notes: list[str] = []
@@ -52,7 +54,11 @@ def fit_preparation(
     if train.sparse is not None:
         preparation["sparse.width"] = torch.tensor(train.sparse.width)
     if train.codes is not None:
-        preparation |= fit_numbers(train.codes, standardised=standardise)
+        schema, schema_notes = fit_schema(train.codes)
+        notes += schema_notes
+        preparation |= fit_numbers(recoded(train.codes, schema)[0], standardised=standardise)
+        if not (schema.attributes or preparation.keys() - _NUMBERS):
+            raise UserError("no column has a value in the training rows: name other columns as inputs")
     return preparation, notes
 
 
@@ -81,11 +87,9 @@ def prepare_inputs(examples: Examples, preparation: Mapping[str, Tensor]) -> dic
         _check(int(preparation.get("sparse.width", -1)) == examples.sparse.width, "these sparse numbers")
         found["sparse"] = examples.sparse
     if examples.codes is not None:
-        schema = examples.codes.schema
-        _check(
-            "schema" in preparation and Schema.from_tensor(preparation["schema"]) == schema, "these columns"
-        )
-        found["numbers"] = prepare(schema.expand(examples.codes.codes_NA), preparation)
+        codes, _ = fitted_codes(examples.codes, preparation)
+        if codes.schema.attributes:
+            found["numbers"] = prepare(codes.schema.expand(codes.codes_NA), preparation)
     main = next(iter(found))
     return {MAIN: found.pop(main), **found}
 
@@ -100,6 +104,22 @@ def check_preparation(preparation: Mapping[str, Tensor]) -> None:
         restore_text(state)
     if "schema" in preparation:
         Schema.from_tensor(preparation["schema"])
+
+
+def fitted_codes(codes: Codes, preparation: Mapping[str, Tensor]) -> tuple[Codes, int]:
+    """Numeric and nominal features as the preparation knows them, and how many values it does not know.
+
+    Raises:
+        UserError: the preparation is of other columns.
+    """
+    _check("schema" in preparation, "these columns")
+    schema = Schema.from_tensor(preparation["schema"])
+    if codes.most is None:
+        _check(codes.schema == schema, "these columns")
+    else:
+        kinds = {attribute.name: bool(attribute.values) for attribute in codes.schema.attributes}
+        _check(all(kinds.get(a.name) == bool(a.values) for a in schema.attributes), "these columns")
+    return recoded(codes, schema)
 
 
 def _check(known: bool, what: str) -> None:

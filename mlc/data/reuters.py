@@ -215,5 +215,5 @@ def _notes(
     ]
     n_empty = sum(not document.text for document in used)
     if n_empty:
-        notes.append(f"{n_empty} of {len(used)} stories have no text.")
+        notes.append(f"{n_empty} of {len(used)} stories {'has' if n_empty == 1 else 'have'} no text.")
     return tuple(notes)

@@ -10,6 +10,7 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from mlc.data.examples import OPEN, TEST, TRAIN, VALID
+from mlc.data.notes import counted
 from mlc.data.schema import Floats
 from mlc.data.stratify import stratified_parts
 from mlc.data.stratify_groups import stratified_groups
@@ -61,7 +62,8 @@ def split_rows(
 
     What the data bring stays. The parts that they do not bring are held out of the open rows or, where there
     are none, of the training rows: the latest where rows have times, else by labels or at random, and rows of
-    one group always together. What is left trains. With folds all rows are dealt anew.
+    one group always together, open ones also with those that the data have given. What is left trains. With
+    folds all rows are dealt anew.
 
     Args:
         y_NL: targets, NaN where unknown.
@@ -103,7 +105,7 @@ class _Rows:
     by: str
     seed: int
 
-    def deal(self, places: Places, shares: Sequence[float]) -> Parts:
+    def deal(self, places: Places, shares: Sequence[float]) -> NDArray[np.int32]:
         """The part of each of the rows at `places`, from 0; the latest rows are in the last part."""
         group_N = None if self.group_N is None else self.group_N[places]
         if self.time_N is not None:
@@ -127,6 +129,9 @@ class _Rows:
 def _hold_out(rows: _Rows, given_N: Parts | None, splitting: Splitting) -> tuple[Parts, list[str]]:
     """Keep what is given, and hold out the parts that are not."""
     part_N = np.full(len(rows.y_NL), OPEN, dtype=np.int8) if given_N is None else given_N.copy()
+    n_joined = _join_groups(part_N, rows.group_N)
+    joined = [f"{counted(n_joined, 'row is', 'rows are')} in the split that the data give to their group."]
+    notes = joined if n_joined else []
     brought = np.unique(part_N)
     pool = np.flatnonzero(part_N == (OPEN if OPEN in brought else TRAIN))
     part_N[pool] = TRAIN
@@ -135,14 +140,34 @@ def _hold_out(rows: _Rows, given_N: Parts | None, splitting: Splitting) -> tuple
     shares = {TRAIN: (1 - validated) * (1 - tested), VALID: validated * (1 - tested), TEST: tested}
     wanted = {part: share for part, share in shares.items() if share > 0}
     if len(wanted) == 1:
-        return part_N, [f"{len(pool)} rows that are in no given split train."] if OPEN in brought else []
+        if len(pool) and OPEN in brought:
+            notes.append(f"{counted(len(pool), 'row that is', 'rows that are')} in no given split train.")
+        return part_N, notes
     part_N[pool] = np.array([*wanted], dtype=np.int8)[rows.deal(pool, [*wanted.values()])]
     whole = f"{len(pool)} {'' if OPEN in brought else 'training '}rows"
-    return part_N, [
-        f"{np.count_nonzero(part_N == part)} of the {whole} are held out for {purpose}{rows.manner}."
-        for part, purpose in ((VALID, "validation"), (TEST, "testing"))
-        if part in wanted
-    ]
+    for part, purpose in ((VALID, "validation"), (TEST, "testing")):
+        if part in wanted:
+            held = np.count_nonzero(part_N[pool] == part)
+            notes.append(
+                f"{held} of the {whole} {'is' if held == 1 else 'are'} held out for {purpose}{rows.manner}."
+            )
+    return part_N, notes
+
+
+def _join_groups(part_N: Parts, group_N: Places | None) -> int:
+    """Put open rows into the split that the data give to other rows of their group, and count them.
+
+    Where the data have torn a group, they go to its last split: to test rather than to train, where they
+    would tell of the rows that are tested on.
+    """
+    if group_N is None:
+        return 0
+    _, group_N = np.unique(group_N, return_inverse=True)
+    given_G = np.full(group_N.max(initial=-1) + 1, OPEN, dtype=np.int8)
+    np.maximum.at(given_G, group_N, part_N)  # OPEN is below all splits
+    open_N = part_N == OPEN
+    part_N[open_N] = given_G[group_N[open_N]]
+    return int(np.count_nonzero(open_N & (part_N != OPEN)))
 
 
 def _fold(rows: _Rows, folds: int, splitting: Splitting) -> tuple[Parts, list[str]]:
@@ -150,6 +175,10 @@ def _fold(rows: _Rows, folds: int, splitting: Splitting) -> tuple[Parts, list[st
     if rows.time_N is not None:
         raise UserError(
             "folds would train on rows later than those tested on: leave out the times or the folds"
+        )
+    if folds > len(rows.y_NL):
+        raise UserError(
+            f"{folds} folds of {len(rows.y_NL)} rows: every fold needs a row, so ask for fewer folds"
         )
     part_N = np.full(len(rows.y_NL), TEST, dtype=np.int8)
     fold_N = rows.deal(np.arange(len(part_N)), [1 / folds] * folds)
@@ -162,7 +191,7 @@ def _fold(rows: _Rows, folds: int, splitting: Splitting) -> tuple[Parts, list[st
     ]
 
 
-def _deal_by_time(time_N: Floats, group_N: Places | None, shares: Sequence[float]) -> Parts:
+def _deal_by_time(time_N: Floats, group_N: Places | None, shares: Sequence[float]) -> NDArray[np.int32]:
     """Cut the rows in order of time, at the places nearest to the shares that keep equal times together."""
     missing = np.count_nonzero(np.isnan(time_N))
     if missing:
@@ -179,7 +208,7 @@ def _deal_by_time(time_N: Floats, group_N: Places | None, shares: Sequence[float
     ends = np.cumsum(counts)
     wanted = np.cumsum(shares[:-1]) * len(time_N)
     cuts = np.abs(ends[None] - wanted[:, None]).argmin(axis=1)  # the last time of each part but the last
-    return np.searchsorted(cuts, time_rank_N, side="left").astype(np.int8)
+    return np.searchsorted(cuts, time_rank_N, side="left").astype(np.int32)
 
 
 def _torn_notes(part_N: Parts, group_N: Places | None) -> list[str]:

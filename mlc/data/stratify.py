@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 _NOT_YET = -1
 
 
-def stratified_parts(y_NL: Targets, *, shares: Sequence[float], seed: int) -> NDArray[np.int8]:
+def stratified_parts(y_NL: Targets, *, shares: Sequence[float], seed: int) -> NDArray[np.int32]:
     """Deal rows into parts so that each label has about the same share of positives in every part.
 
     The rarest label is dealt out first, because a common one can still be balanced afterwards: again and
@@ -45,7 +45,7 @@ def stratified_parts(y_NL: Targets, *, shares: Sequence[float], seed: int) -> ND
     random = np.random.default_rng(seed)
     share_P = np.asarray(shares, dtype=np.float64)
     true = _Positives.of(y_NL)
-    part_N = np.full(len(y_NL), _NOT_YET, dtype=np.int8)
+    part_N = np.full(len(y_NL), _NOT_YET, dtype=np.int32)
     _deal_labelled(part_N, true, share_P, random)
     unlabelled = random.permutation(np.flatnonzero(part_N == _NOT_YET))
     cuts = np.rint(np.cumsum(share_P[:0:-1]) * len(unlabelled)).astype(np.int64)
@@ -115,7 +115,7 @@ def _bounds(lengths: Indices) -> Indices:
 
 
 def _deal_labelled(
-    part_N: NDArray[np.int8], true: _Positives, share_P: Floats, random: np.random.Generator
+    part_N: NDArray[np.int32], true: _Positives, share_P: Floats, random: np.random.Generator
 ) -> None:
     """Write into part_N the part of every row that has a label."""
     remaining_L = np.diff(true.bounds_of_label)

@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 def stratified_groups(
     y_NL: Targets, group_N: NDArray[np.int64], *, shares: Sequence[float], seed: int
-) -> NDArray[np.int8]:
+) -> NDArray[np.int32]:
     """Deal rows into parts, those of one group into the same, with labels in about the same shares.
 
     Groups are dealt from the largest to the smallest, each to the part where it takes the counts nearest to
@@ -40,7 +40,7 @@ def stratified_groups(
     missing_LP, missing_P = wanted_LP.copy(), wanted_P.copy()
     row_weight = float(np.count_nonzero(counts.total_L)) or 1.0
     empty_P = np.ones(len(share_P), dtype=bool)
-    part_G = np.empty(len(rows_G), dtype=np.int8)
+    part_G = np.empty(len(rows_G), dtype=np.int32)
     shuffled = random.permutation(len(rows_G))
     in_order = shuffled[np.argsort(-rows_G[shuffled], kind="stable")]
     for dealt, group in enumerate(in_order):
@@ -55,7 +55,7 @@ def stratified_groups(
         missing_LP[labels, part] -= count
         missing_P[part] -= rows
         empty_P[part] = False
-    part_N: NDArray[np.int8] = part_G[group_N]
+    part_N: NDArray[np.int32] = part_G[group_N]
     return part_N
 
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlc.data.svmlight_block import Block, Limits
-from mlc.data.svmlight_file import SvmlightFile
+from mlc.data.svmlight_file import MOST_LABELS, SvmlightFile
 from mlc.errors import UserError
 from mlc.rows import LabelRows, SparseRows
 
 Values = Literal["as_they_are", "binary", "unit_length"]
 
-_RENAMED = 2**20  # labels at a time
+_PIECE = 2**20  # labels at a time
 
 
 @dataclass
@@ -29,7 +29,6 @@ class FlatFiles:
     labels_K: NDArray[np.int32]
     n_labels_N: NDArray[np.int32]
     rows_of_file: list[int]
-    distinct_labels: NDArray[np.int32]
     lowest: int
     highest: int
     repeated: int
@@ -50,7 +49,6 @@ class FlatFiles:
             labels_K=np.empty(sum(size.labels for size in sizes), dtype=np.int32),
             n_labels_N=np.empty(sum(size.rows for size in sizes), dtype=np.int32),
             rows_of_file=[],
-            distinct_labels=np.empty(0, dtype=np.int32),
             lowest=2**31,
             highest=-1,
             repeated=0,
@@ -90,7 +88,6 @@ class FlatFiles:
         if len(block.ids_M):
             self.lowest = min(self.lowest, int(block.ids_M.min()))
             self.highest = max(self.highest, int(block.ids_M.max()))
-        self.distinct_labels = np.union1d(self.distinct_labels, block.labels_M)
         self.repeated += block.repeated
         self.skipped += block.skipped
 
@@ -102,16 +99,31 @@ class FlatFiles:
         return SparseRows(*_cut(self.ids_M, self.length_N), values_M, width)
 
     def labels(self, n_labels: int | None) -> tuple[tuple[str, ...], LabelRows]:
-        """Names of the labels, and the targets."""
+        """Names of the labels, and the targets.
+
+        Args:
+            n_labels: the labels are 0 to n_labels - 1; None where they are the numbers that occur.
+
+        Raises:
+            UserError: there is no label, or there are more than anything here is made for.
+        """
         if n_labels is not None:
-            names = range(n_labels)
+            names: Sequence[int] = range(n_labels)
         else:
-            names = self.distinct_labels.tolist()
-            for start in range(0, len(self.labels_K), _RENAMED):
-                some = slice(start, start + _RENAMED)
-                self.labels_K[some] = np.searchsorted(self.distinct_labels, self.labels_K[some])
-        if not len(names):
+            pieces = [slice(start, start + _PIECE) for start in range(0, len(self.labels_K), _PIECE)]
+            # Piece by piece, because sorting takes a copy of what is sorted.
+            found = [np.unique(self.labels_K[piece]) for piece in pieces]
+            distinct = np.unique(np.concatenate(found)) if found else self.labels_K
+            for piece in pieces:
+                self.labels_K[piece] = np.searchsorted(distinct, self.labels_K[piece])
+            names = distinct.tolist()
+        if not names:
             raise UserError("no row of the svmlight file has a label; labels stand first in a line.")
+        if len(names) > MOST_LABELS:
+            raise UserError(
+                f"the svmlight file has {len(names)} different labels, and {MOST_LABELS} are the most that "
+                "can be read; keep the more frequent ones."
+            )
         return tuple(map(str, names)), LabelRows(*_cut(self.labels_K, self.n_labels_N), len(names))
 
     def notes(self) -> list[str]:

@@ -19,7 +19,7 @@ from mlc.data.schema import LARGEST
 Ints = NDArray[np.int32]
 
 _COLON, _COMMA, _NEWLINE, _MINUS, _PLUS, _DOT, _ZERO = b":,\n-+.0"
-_LARGEST_ID = 2**31 - 1
+LARGEST_ID = 2**31 - 1
 _MOST_DIGITS = 15  # as integers they are below 2^53, so exact in float64, and so are these powers of 10
 _LONGEST = _MOST_DIGITS + 2  # with a sign and a dot
 _POWERS = 10.0 ** np.arange(_LONGEST + 1)
@@ -209,14 +209,14 @@ def _numbers(
 
 
 def _indices(number_M: NDArray[np.float64], plain_M: NDArray[np.bool_], limits: Limits) -> Ints:
-    last = _LARGEST_ID if limits.last is None else limits.last
+    last = LARGEST_ID if limits.last is None else min(limits.last, LARGEST_ID)
     _require(bool(plain_M.all()))
     _require(limits.first <= number_M.min(initial=last) and number_M.max(initial=0) <= last)
     return number_M.astype(np.int32)
 
 
 def _label_ids(number_M: NDArray[np.float64], plain_M: NDArray[np.bool_], limits: Limits) -> Ints:
-    low, high = (-_LARGEST_ID, _LARGEST_ID) if limits.n_labels is None else (0, limits.n_labels - 1)
+    low, high = (-LARGEST_ID, LARGEST_ID) if limits.n_labels is None else (0, limits.n_labels - 1)
     _require(bool(plain_M.all()))
     _require(low <= number_M.min(initial=high) and number_M.max(initial=low) <= high)
     return number_M.astype(np.int32)
@@ -335,8 +335,8 @@ def _pair(word: bytes, limits: Limits) -> tuple[int, float]:
 
 def _integer(digits: bytes) -> int:
     """The integer, which must fit 32 bits."""
-    if len(digits.lstrip(b"+-0")) > 10 or abs(int(digits)) > _LARGEST_ID:
-        raise ValueError(f"the number {_show(digits)} is above {_LARGEST_ID}; number from 0 or 1 on.")
+    if len(digits.lstrip(b"+-0")) > 10 or abs(int(digits)) > LARGEST_ID:
+        raise ValueError(f"the number {_show(digits)} is above {LARGEST_ID}; number from 0 or 1 on.")
     return int(digits)
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlc.data.svmlight_block import Block, Limits, LineError, parse
+from mlc.data.svmlight_block import LARGEST_ID, Block, Limits, LineError, parse
 from mlc.errors import UserError
 
 _BLOCK_BYTES = 2**18  # what is made of it stays in the processor's cache
 _HEADER = re.compile(rb"\s*([0-9]{1,10})\s+([0-9]{1,10})\s+([0-9]{1,10})\s*")
+MOST_LABELS = 5_000_000  # each has a name, a threshold and a line in the results
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -43,7 +44,7 @@ class SvmlightFile:
         path: the file.
 
     Raises:
-        UserError: it does not exist, or its header has a zero.
+        UserError: it does not exist, or its header has a zero or a number that is too large.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,6 +74,15 @@ class SvmlightFile:
                 f"{self.path}, line {line}: the header says {header.rows} rows, {header.features} features "
                 f"and {header.labels} labels; write how many there are of each."
             )
+        for count, most, what in (
+            (header.features, LARGEST_ID, "features"),
+            (header.labels, MOST_LABELS, "labels"),
+        ):
+            if count > most:
+                raise UserError(
+                    f"{self.path}, line {line}: the header says {count} {what}, and {most} are the most that "
+                    "can be read; correct the header, or keep the more frequent ones."
+                )
         return header
 
     def sizes(self) -> Sizes:

@@ -14,6 +14,7 @@ from mlc.batch import BatchInput
 from mlc.data.dataset import Dataset
 from mlc.data.examples import Codes, Examples
 from mlc.data.new_texts import text_batch
+from mlc.data.notes import counted
 from mlc.data.pipeline import build_dataset
 from mlc.data.preparation import as_batch, prepare_inputs
 from mlc.data.schema import Schema
@@ -23,7 +24,7 @@ from mlc.data.table_file.opening import open_table
 from mlc.data.table_input_columns import InputReader, Pictures
 from mlc.data.table_roles import TableRoles
 from mlc.data.table_rows import RowReader
-from mlc.data.table_schema import declared_schema, found_schema
+from mlc.data.table_schema import CellCoder, Kinds, KnownValues, NewValues, declared_kinds, found_kinds
 from mlc.data.text.encoder import TextEncoder
 from mlc.errors import UserError
 
@@ -39,7 +40,8 @@ class Table:
     Inputs are named by `text`, `picture`, `numbers` and `categories`. Where none of them is, every column
     without another role is an input: numeric if all its values are numbers, else a category if its values are
     few and recur. Missing numbers and categories are imputed with the training mean, a missing text is empty;
-    all are counted.
+    all are counted. The values of a category are those of the training rows. A cell that is empty, ?, NaN,
+    N/A or null is missing; NA and none are missing numbers, but values of a category.
 
     An empty cell of a column that lists labels is the empty set, and ?, NaN or null says that the labels of
     the row are unknown. In a 0/1 column ?, NaN, null or an empty cell is unknown.
@@ -58,7 +60,8 @@ class Table:
         picture_colour: grey or rgb.
         numbers: columns of numbers.
         categories: columns of categories; a number may be a category.
-        max_categories: a category keeps this many values, the most frequent ones; the rest become "(other)".
+        max_categories: a category keeps this many values, the most frequent ones in train; the rest become
+            "(other)".
         split: the column that says train, valid or test; null holds rows out.
         group: rows with the same value in this column stay in one split; null where rows are independent.
         time: the column with the time of a row, a number or an ISO date: the latest rows are tested on.
@@ -138,16 +141,10 @@ class Table:
                 "dataset.labels is not set: name the column with the labels, as in dataset.labels=tags"
             )
         table = open_table(Path(self.path).expanduser())
-        roles = self.roles.in_file(table)
-        schema, notes = self._schema(table, roles, preparation)
-        inputs = InputReader(table, schema, text=roles.text, picture=roles.picture, pictures=self.pictures)
-        rows = RowReader(table, roles, inputs, delimiter=self.label_delimiter)
-        for chunk in table.chunks(rows.columns, chunk_rows=_CHUNK_ROWS):
-            rows.add(chunk)
-        examples = rows.finish()
-        unused = roles.unused_note(table) if roles.names_inputs else []
         return build_dataset(
-            replace(examples, notes=(*table.notes, *unused, *notes, *examples.notes)),
+            self._read(
+                table, preparation
+            ),  # a call, so that no name here holds the rows while they are split
             name=self.name or table.path.stem,
             splitting=self.splitting,
             text=text,
@@ -171,14 +168,15 @@ class Table:
         picture = None if roles.picture is None else table.find(roles.picture, option="dataset.picture")
         for attribute in schema.attributes:
             table.find(attribute.name, option="the trained run")
-        inputs = InputReader(table, schema, text=text, picture=picture, pictures=self.pictures)
+        coder = KnownValues(schema)
+        inputs = InputReader(table, coder, text=text, picture=picture, pictures=self.pictures)
         for chunk in table.chunks(inputs.columns, chunk_rows=chunk_rows):
             inputs.add(chunk)
             examples = Examples(
                 label_names=(), y_NL=torch.zeros(len(chunk.places), 0), **inputs.take(keep_pictures=False)
             )
             yield as_batch(prepare_inputs(examples, preparation))
-        for note in (*table.notes, *inputs.repairs(imputed=True)):
+        for note in (*table.notes, *inputs.repairs(imputed=True), *table.gap_notes()):
             _log.warning("%s: %s", path, note)
 
     def text_inputs(
@@ -197,30 +195,43 @@ class Table:
         schema = _stored_schema(preparation)
         if not schema.attributes:
             return text_batch(texts, preparation=preparation)
-        _log.warning("%d columns beside the text are taken as missing.", len(schema.attributes))
+        beside = counted(len(schema.attributes), "column beside the text is", "columns beside the text are")
+        _log.warning("%s taken as missing.", beside)
         codes_BA = torch.full((len(texts), len(schema.attributes)), torch.nan, dtype=torch.float64).numpy()
         return text_batch(texts, preparation=preparation, codes=Codes(schema, codes_BA))
 
-    def _schema(
+    def _read(self, table: TableFile, preparation: Mapping[str, Tensor] | None) -> Examples:
+        """All rows."""
+        roles = self.roles.in_file(table)
+        coder, notes = self._coder(table, roles, preparation)
+        inputs = InputReader(table, coder, text=roles.text, picture=roles.picture, pictures=self.pictures)
+        rows = RowReader(table, roles, inputs, delimiter=self.label_delimiter)
+        for chunk in table.chunks(rows.columns, chunk_rows=_CHUNK_ROWS):
+            rows.add(chunk)
+        examples = rows.finish()
+        unused = roles.unused_note(table) if roles.names_inputs else []
+        return replace(examples, notes=(*table.notes, *unused, *notes, *examples.notes))
+
+    def _coder(
         self, table: TableFile, roles: TableRoles, preparation: Mapping[str, Tensor] | None
-    ) -> tuple[Schema, list[str]]:
-        """The numeric and nominal columns, as they were when the preparation was fitted if there is one."""
+    ) -> tuple[CellCoder, list[str]]:
+        """What codes the numeric and nominal columns: as the preparation does, if there is one."""
         if preparation is not None:
             schema = _stored_schema(preparation)
             for attribute in schema.attributes:
                 table.find(attribute.name, option="the run that prepares the rows")
-            return schema, []
+            return KnownValues(schema), []
+        notes: list[str] = []
+        kinds: Kinds = {}
         if roles.names_inputs:
-            return declared_schema(
-                table, numeric=roles.numbers, nominal=roles.categories, most=self.max_categories
-            )
-        free = roles.free(table)
-        schema, notes = found_schema(table, free, most=self.max_categories) if free else (Schema(()), [])
-        if not schema.attributes:
+            kinds = declared_kinds(numeric=roles.numbers, nominal=roles.categories)
+        elif free := roles.free(table):
+            kinds, notes = found_kinds(table, free, most=self.max_categories)
+        if not (kinds or roles.names_inputs):
             raise UserError(
                 f"{table.path}: no column is left to learn from; it has {', '.join(table.names[:10])}."
             )
-        return schema, notes
+        return NewValues(kinds, most=self.max_categories), notes
 
 
 def _stored_schema(preparation: Mapping[str, Tensor]) -> Schema:

@@ -17,8 +17,8 @@ from mlc.data.schema import LARGEST, Floats
 from mlc.data.table_file.base import Cell, Chunk, TableFile
 from mlc.errors import UserError
 
-MISSING = ("", "?")  # how a value that is not there is written, beside null and NaN
-_NO_NUMBER = (*MISSING, "nan", "na", "n/a", "null", "none")
+_MISSING = ("", "?", "nan", "n/a", "null")  # how a value that is not there is written in any case
+_NO_NUMBER = (*_MISSING, "na", "none")  # NA and none can be values of a category: Namibia, and none at all
 _PARTS = {
     "train": TRAIN,
     "training": TRAIN,
@@ -108,7 +108,7 @@ def category_or_none(cell: Cell) -> str | None:
         return ""
     if isinstance(cell, str):
         value = cell.strip()
-        return "" if value in MISSING else value
+        return "" if value.lower() in _MISSING else value
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, float):  # where a column has gaps, whole numbers are stored as 1.0
@@ -141,20 +141,27 @@ def parts(table: TableFile, column: str, chunk: Chunk) -> NDArray[np.int8]:
     return found
 
 
-def times(table: TableFile, column: str, chunk: Chunk) -> Floats:
-    """Numbers, or ISO dates as seconds since 1970 (in UTC where they name no zone); none missing."""
-    found = np.empty(len(chunk.places))
-    first = number_or_none(chunk.cells[column][0])
-    for row, cell in enumerate(chunk.cells[column]):
-        number = number_or_none(cell)
-        time = _date(cell) if number is None else number
-        if time is None or not math.isfinite(time):
-            raise _wrong(table, column, chunk, row, "a time: write a number or a date such as 2024-05-31")
-        if (number is None) != (first is None):
-            kind = "a date" if first is None else "a number"
-            raise _wrong(table, column, chunk, row, f"{kind}, as the times above are")
-        found[row] = time
-    return found
+class Times:
+    """Numbers, or ISO dates as seconds since 1970 (in UTC where they name no zone), in all chunks alike."""
+
+    def __init__(self) -> None:
+        self._are_dates: bool | None = None  # not known yet
+
+    def __call__(self, table: TableFile, column: str, chunk: Chunk) -> Floats:
+        """The times of a few more rows; none missing."""
+        found = np.empty(len(chunk.places))
+        for row, cell in enumerate(chunk.cells[column]):
+            number = number_or_none(cell)
+            time = _date(cell) if number is None else number
+            if time is None or not math.isfinite(time):
+                raise _wrong(table, column, chunk, row, "a time: write a number or a date such as 2024-05-31")
+            is_date = number is None
+            self._are_dates = is_date if self._are_dates is None else self._are_dates
+            if is_date != self._are_dates:
+                kind = "a date" if self._are_dates else "a number"
+                raise _wrong(table, column, chunk, row, f"{kind}, as the times above are")
+            found[row] = time
+        return found
 
 
 def is_missing(cell: Cell) -> bool:

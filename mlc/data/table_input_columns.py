@@ -7,12 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlc.data.examples import Codes
+from mlc.data.categories import unseen_note
+from mlc.data.notes import counted
 from mlc.data.picture_files import load_pictures
-from mlc.data.schema import Floats, Schema
+from mlc.data.schema import Floats
 from mlc.data.table_columns import paths, texts
 from mlc.data.table_file.base import Chunk, TableFile
-from mlc.data.table_schema import Encoder
+from mlc.data.table_schema import CellCoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,24 +40,24 @@ class InputReader:
 
     Args:
         table: the file.
-        schema: its numeric and nominal columns.
+        coder: its numeric and nominal columns.
         text: its column of texts, or None.
         picture: its column of image paths, or None.
         pictures: how they are read.
     """
 
     def __init__(
-        self, table: TableFile, schema: Schema, *, text: str | None, picture: str | None, pictures: Pictures
+        self, table: TableFile, coder: CellCoder, *, text: str | None, picture: str | None, pictures: Pictures
     ) -> None:
         self.columns = [
             *(name for name in (text, picture) if name is not None),
-            *(attribute.name for attribute in schema.attributes),
+            *coder.kinds,
         ]
         self._table = table
         self._text = text
         self._picture = picture
         self._pictures = pictures
-        self._encode = Encoder(schema)
+        self._coder = coder
         self._n_missing = 0
         self._n_no_text = 0
         self._codes: list[Floats] = []
@@ -71,8 +72,8 @@ class InputReader:
             self._texts += found
         if self._picture is not None:
             self._paths += paths(self._table, self._picture, chunk)
-        if self._encode.schema.attributes:
-            codes_BA = self._encode(self._table, chunk)
+        if self._coder.kinds:
+            codes_BA = self._coder(self._table, chunk)
             self._n_missing += int(np.isnan(codes_BA).sum())
             self._codes.append(codes_BA)
 
@@ -96,8 +97,8 @@ class InputReader:
                 cache=self._pictures.cache and keep_pictures,
             )
             self._paths = []
-        if self._encode.schema.attributes:
-            found["codes"] = Codes(self._encode.schema, np.concatenate(self._codes))
+        if self._coder.kinds:
+            found["codes"] = self._coder.finish(self._table, np.concatenate(self._codes))
             self._codes = []
         return found
 
@@ -109,12 +110,11 @@ class InputReader:
         """
         notes = []
         if self._n_no_text:
-            notes.append(f"{self._n_no_text} rows have no text in {self._text}; they are read as empty.")
-        if self._encode.n_unseen:
-            notes.append(
-                f"{self._encode.n_unseen} values of categories did not occur in training; they are read as "
-                "missing, or as (other) where there is that value."
-            )
+            rows = counted(self._n_no_text, "row has", "rows have")
+            notes.append(f"{rows} no text in {self._text}, which is read as empty.")
+        if self._coder.n_unseen:
+            notes.append(unseen_note(self._coder.n_unseen))
         if imputed and self._n_missing:
-            notes.append(f"{self._n_missing} missing values were imputed with the training mean.")
+            missing = counted(self._n_missing, "missing value was", "missing values were")
+            notes.append(f"{missing} imputed with the training mean.")
         return notes

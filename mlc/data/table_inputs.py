@@ -11,7 +11,9 @@ from torch import Tensor
 
 from mlc.data.arff_file import ArffFile
 from mlc.data.array_file import open_array
+from mlc.data.categories import spellings
 from mlc.data.lines import NumberedLines
+from mlc.data.notes import counted, listed
 from mlc.data.numbers import prepare
 from mlc.data.schema import LARGEST, Attribute, Floats, Schema
 from mlc.errors import UserError
@@ -55,7 +57,11 @@ def read_table(path: Path, *, preparation: Mapping[str, Tensor], chunk_rows: int
         n_imputed += int(np.isnan(x_BD).sum())
         yield prepare(x_BD, preparation)
     if n_imputed:
-        _log.warning("%s: %d missing cells were imputed with the training mean.", path, n_imputed)
+        _log.warning(
+            "%s: %s imputed with the training mean.",
+            path,
+            counted(n_imputed, "missing cell was", "missing cells were"),
+        )
 
 
 def _read_npy(path: Path, schema: Schema, chunk_rows: int) -> Iterator[Floats]:
@@ -116,14 +122,16 @@ class _CsvParser:
     def __init__(self, lines: NumberedLines, header: list[str], columns: list[int], schema: Schema) -> None:
         self._lines = lines
         self._n_cells = len(header)
-        self._cells = list(zip(columns, schema.attributes, map(_codes_of, schema.attributes), strict=True))
+        self._cells = list(zip(columns, schema.attributes, map(spellings, schema.attributes), strict=True))
 
     def __call__(self, row: list[str]) -> list[float]:
         if len(row) != self._n_cells:
-            raise self._lines.error(f"the row has {len(row)} cells, but the header has {self._n_cells}.")
+            raise self._lines.error(
+                f"the row has {counted(len(row), 'cell')}, but the header has {self._n_cells}."
+            )
         return [self._code(row[column].strip(), attribute, codes) for column, attribute, codes in self._cells]
 
-    def _code(self, cell: str, attribute: Attribute, codes: dict[str, float]) -> float:
+    def _code(self, cell: str, attribute: Attribute, codes: Mapping[str, float]) -> float:
         if cell in _MISSING:
             return np.nan
         if attribute.values:
@@ -137,16 +145,6 @@ class _CsvParser:
         if abs(number) > LARGEST:
             raise self._lines.error(f"{attribute.name} is infinite or too large for float32.")
         return number
-
-
-def _codes_of(attribute: Attribute) -> dict[str, float]:
-    """The code of every spelling of a nominal value: 1 may also be written as 1.0."""
-    codes: dict[str, float] = {}
-    for code, value in enumerate(attribute.values):
-        codes[value] = code
-        if value.isdecimal():
-            codes[f"{value}.0"] = code
-    return codes
 
 
 def _find_columns(path: Path, names: Sequence[str], schema: Schema) -> list[int]:
@@ -171,6 +169,6 @@ def _find_columns(path: Path, names: Sequence[str], schema: Schema) -> list[int]
         )
     n_extra = len(names) - len(wanted)
     if n_extra:
-        extra = sorted(places.keys() - set(wanted))[:5]
-        _log.warning("%s: %d columns ignored: %s%s", path, n_extra, ", ".join(extra), ", …" * (n_extra > 5))
+        extra = sorted(places.keys() - set(wanted))
+        _log.warning("%s: %s ignored: %s", path, counted(n_extra, "column"), listed(extra))
     return [places[name] for name in wanted]

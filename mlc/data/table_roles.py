@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from mlc.data.notes import listed
+from mlc.data.notes import counted, listed
 from mlc.data.table_file.base import TableFile
 from mlc.errors import UserError
 
@@ -71,7 +71,8 @@ class TableRoles:
     def unused_note(self, table: TableFile) -> list[str]:
         """A sentence on the columns that are not used, if there are any."""
         free = self.free(table)
-        return [f"{len(free)} columns are not used: {listed(free)}."] if free else []
+        unused = counted(len(free), "column is", "columns are")
+        return [f"{unused} not used: {listed(free)}."] if free else []
 
 
 def as_columns(given: str | Sequence[str] | None) -> tuple[str, ...]:

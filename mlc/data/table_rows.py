@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from mlc.data.examples import Examples
 from mlc.data.label_column import LabelColumn, LabelFlags
-from mlc.data.table_columns import categories, parts, times, weights
+from mlc.data.notes import counted
+from mlc.data.table_columns import Times, categories, parts, weights
 from mlc.data.table_file.base import Chunk, TableFile
 from mlc.data.table_input_columns import InputReader
 from mlc.data.table_roles import TableRoles, as_columns
@@ -38,6 +39,7 @@ class RowReader:
             self._auxiliary = _labels(table, roles.auxiliary_labels, delimiter)
         self._n_rows = 0
         self._parts: list[NDArray[Any]] = []
+        self._read_times = Times()
         self._times: list[NDArray[Any]] = []
         self._weights: list[NDArray[Any]] = []
         self._groups: list[str] = []
@@ -58,7 +60,7 @@ class RowReader:
         if self._roles.split is not None:
             self._parts.append(parts(self._table, self._roles.split, chunk))
         if self._roles.time is not None:
-            self._times.append(times(self._table, self._roles.time, chunk))
+            self._times.append(self._read_times(self._table, self._roles.time, chunk))
         if self._roles.weight is not None:
             self._weights.append(weights(self._table, self._roles.weight, chunk))
         if self._roles.group is not None:
@@ -77,8 +79,7 @@ class RowReader:
         labels = self._labels.finish()
         auxiliary = None if self._auxiliary is None else self._auxiliary.finish()
         notes = [*labels.notes, *(auxiliary.notes if auxiliary else ()), *self._inputs.repairs(imputed=False)]
-        if self._table.n_blank:
-            notes.append(f"{self._table.n_blank} blank lines between rows were skipped.")
+        notes += self._table.gap_notes()
         return Examples(
             label_names=labels.names,
             y_NL=labels.y_NL,
@@ -100,7 +101,8 @@ class RowReader:
         group_N = np.array([number_of.setdefault(key, len(number_of)) for key in keys], dtype=np.int64)
         n_alone = self._groups.count("")
         if n_alone:
-            notes.append(f"{n_alone} rows have no {self._roles.group}; each of them is a group of its own.")
+            rows = counted(n_alone, "row has", "rows have")
+            notes.append(f"{rows} no {self._roles.group}; each of them is a group of its own.")
         return group_N
 
 

@@ -1,66 +1,40 @@
 """Which columns of a table become numbers and which categories, and the codes of their cells."""
 
-from collections import Counter
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
-from mlc.data.notes import listed
+from mlc.data.categories import OTHER, spellings
+from mlc.data.examples import Codes
+from mlc.data.notes import counted, listed
 from mlc.data.schema import Attribute, Floats, Schema
 from mlc.data.table_columns import categories, category_or_none, number_or_none, numbers
 from mlc.data.table_file.base import Chunk, TableFile
 from mlc.errors import UserError
 
-OTHER = "(other)"  # stands for all values of a category that are too rare to be one of their own
+Kind = Literal["number", "category"]
+Kinds = Mapping[str, Kind]  # of each column, in order
 _CHUNK_ROWS = 4096
 
 
-def declared_schema(
-    table: TableFile, *, numeric: Sequence[str], nominal: Sequence[str], most: int
-) -> tuple[Schema, list[str]]:
-    """The schema of columns whose kinds are known; the values of a category are those of all rows.
-
-    Args:
-        table: the file.
-        numeric: the columns of numbers.
-        nominal: the columns of categories.
-        most: a category keeps this many values, the most frequent ones; the rest become "(other)".
-
-    Returns:
-        The schema, numbers first, and notes on what became "(other)".
-
-    Raises:
-        UserError: a category has no value, or a cell is no value; says where.
-    """
-    counts: dict[str, Counter[str]] = {name: Counter() for name in nominal}
-    if nominal:
-        for chunk in table.chunks(nominal, chunk_rows=_CHUNK_ROWS):
-            for name, count in counts.items():
-                count.update(categories(table, name, chunk))
-    attributes = [Attribute(name) for name in numeric]
-    notes = []
-    for name, count in counts.items():
-        del count[""]
-        if not count:
-            raise UserError(f"{table.path}: the category {name} has no value in any row; leave it out.")
-        by_count = sorted(count, key=lambda value: (-count[value], value))
-        values = sorted(by_count[:most])
-        if len(by_count) > most:
-            n_rows = sum(count[value] for value in by_count[most:])
-            notes.append(
-                f"{name} has {len(by_count)} values; the {most} most frequent ones are kept, and the others, "
-                f"in {n_rows} rows, became {OTHER}."
-            )
-            values = sorted({*values, OTHER})
-        attributes.append(Attribute(name, tuple(values)))
-    return Schema(tuple(attributes)), notes
+def declared_kinds(*, numeric: Sequence[str], nominal: Sequence[str]) -> Kinds:
+    """The kinds that are given: the columns of numbers first, and then those of categories."""
+    kinds: dict[str, Kind] = {}
+    kinds.update(dict.fromkeys(numeric, "number"))
+    kinds.update(dict.fromkeys(nominal, "category"))
+    return kinds
 
 
-def found_schema(table: TableFile, columns: Sequence[str], *, most: int) -> tuple[Schema, list[str]]:
-    """The schema of columns whose kinds are found out.
+def found_kinds(table: TableFile, columns: Sequence[str], *, most: int) -> tuple[Kinds, list[str]]:
+    """The kinds of columns, found out from all rows.
 
     A column is numeric if all its values are numbers, and a category if it has at most `most` values, which
     recur: they are at most half as many as the rows. A column without any value is left out.
+
+    The kind, and nothing else, is seen before the rows are split, because the rows can be read only by it.
+    Which values a category has is fitted on the training rows.
 
     Args:
         table: the file.
@@ -68,7 +42,7 @@ def found_schema(table: TableFile, columns: Sequence[str], *, most: int) -> tupl
         most: a category has at most this many values.
 
     Returns:
-        The schema and notes on what was taken.
+        The kinds and notes on what was taken.
 
     Raises:
         UserError: a column is neither; says what to do.
@@ -79,18 +53,18 @@ def found_schema(table: TableFile, columns: Sequence[str], *, most: int) -> tupl
         n_rows += len(chunk.places)
         for look in looks.values():
             look.add(chunk)
-    attributes = [look.attribute(table, n_rows) for look in looks.values() if look.has_values]
+    kinds = {name: look.kind(table, n_rows) for name, look in looks.items() if look.has_values}
     notes = []
-    for kind, names in (
-        ("numbers", [attribute.name for attribute in attributes if not attribute.values]),
-        ("categories", [attribute.name for attribute in attributes if attribute.values]),
-    ):
+    for kind, as_what in (("number", "numbers"), ("category", "categories")):
+        names = [name for name in kinds if kinds[name] == kind]
         if names:
-            notes.append(f"{len(names)} columns are taken as {kind}: {listed(names)}.")
+            taken = counted(len(names), "column is", "columns are")
+            notes.append(f"{taken} taken as {as_what}: {listed(names)}.")
     empty = [name for name, look in looks.items() if not look.has_values]
     if empty:
-        notes.append(f"{len(empty)} columns without any value are left out: {listed(empty)}.")
-    return Schema(tuple(attributes)), notes
+        without = counted(len(empty), "column without any value is", "columns without any value are")
+        notes.append(f"{without} left out: {listed(empty)}.")
+    return kinds, notes
 
 
 class _Look:
@@ -105,24 +79,23 @@ class _Look:
 
     def add(self, chunk: Chunk) -> None:
         for cell in chunk.cells[self._name]:
-            number = number_or_none(cell)
-            if number is not None and np.isnan(number):
-                continue
             value = category_or_none(cell)
             if value == "":
                 continue
-            self.has_values = True
-            self._all_numbers &= number is not None
+            number = number_or_none(cell)
+            if number is None or not np.isnan(number):  # what is no number can still be a value, as "none" is
+                self.has_values = True
+                self._all_numbers &= number is not None
             if self._values is not None and value is not None:
                 self._values.add(value)
             if value is None or len(self._values or ()) > self._most:
                 self._values = None
 
-    def attribute(self, table: TableFile, n_rows: int) -> Attribute:
+    def kind(self, table: TableFile, n_rows: int) -> Kind:
         if self._all_numbers:
-            return Attribute(self._name)
+            return "number"
         if self._values is not None and 2 * len(self._values) <= n_rows:
-            return Attribute(self._name, tuple(sorted(self._values)))
+            return "category"
         raise UserError(
             f"{table.path}: the column {self._name} is neither numbers nor a category of few values; if it "
             f"is text, set dataset.text={self._name}, and else name the inputs in dataset.numbers and "
@@ -130,36 +103,84 @@ class _Look:
         )
 
 
-class Encoder:
-    """Cells as codes, see Schema. A value that the schema lacks is missing, or "(other)" where it has that.
+class CellCoder(ABC):
+    """Cells of numeric and nominal columns as codes, see Schema.
+
+    Args:
+        kinds: the columns.
+    """
+
+    def __init__(self, kinds: Kinds) -> None:
+        self.kinds = kinds
+        self.n_unseen = 0  # values that have no code of their own
+
+    def __call__(self, table: TableFile, chunk: Chunk) -> Floats:
+        """The codes of a few rows, B×A."""
+        codes_BA = np.empty((len(chunk.places), len(self.kinds)))
+        for column, (name, kind) in enumerate(self.kinds.items()):
+            if kind == "number":
+                codes_BA[:, column] = numbers(table, name, chunk)
+            else:
+                codes_BA[:, column] = [self._code(name, value) for value in categories(table, name, chunk)]
+        return codes_BA
+
+    @abstractmethod
+    def _code(self, name: str, value: str) -> float:
+        """The code of a value of a category; NaN where it is missing."""
+
+    @abstractmethod
+    def finish(self, table: TableFile, codes_NA: Floats) -> Codes:
+        """All rows with what their codes mean.
+
+        Raises:
+            UserError: a category has no value in any row.
+        """
+
+
+class KnownValues(CellCoder):
+    """By a schema. A value that it lacks is counted, and missing, or "(other)" where the schema has that.
 
     Args:
         schema: the columns.
     """
 
     def __init__(self, schema: Schema) -> None:
-        self.schema = schema
-        self.n_unseen = 0  # values that the schema lacks
-        self._codes = [_codes_of(attribute) for attribute in schema.attributes]
+        super().__init__({a.name: "category" if a.values else "number" for a in schema.attributes})
+        self._schema = schema
+        self._codes = {a.name: spellings(a) for a in schema.attributes if a.values}
 
-    def __call__(self, table: TableFile, chunk: Chunk) -> Floats:
-        """The codes of a few rows, B×A."""
-        codes_BA = np.empty((len(chunk.places), len(self.schema.attributes)))
-        for column, (attribute, codes) in enumerate(zip(self.schema.attributes, self._codes, strict=True)):
-            if not attribute.values:
-                codes_BA[:, column] = numbers(table, attribute.name, chunk)
-                continue
-            for row, value in enumerate(categories(table, attribute.name, chunk)):
-                self.n_unseen += value != "" and value not in codes
-                codes_BA[row, column] = codes.get(value, codes[""] if value == "" else codes[OTHER])
-        return codes_BA
+    def _code(self, name: str, value: str) -> float:
+        codes = self._codes[name]
+        if value == "" or value in codes:
+            return codes.get(value, np.nan)
+        self.n_unseen += 1
+        return codes.get(OTHER, np.nan)
+
+    def finish(self, table: TableFile, codes_NA: Floats) -> Codes:
+        """See CellCoder."""
+        return Codes(self._schema, codes_NA)
 
 
-def _codes_of(attribute: Attribute) -> dict[str, float]:
-    """The code of every spelling of a value (1 may be written as 1.0), of "" and of all other values."""
-    codes = {"": np.nan, OTHER: np.nan}
-    for code, value in enumerate(attribute.values):
-        codes[value] = code
-        if value.isdecimal():
-            codes.setdefault(f"{value}.0", code)
-    return codes
+class NewValues(CellCoder):
+    """A category has the values that its cells have; a model later knows those of the training rows.
+
+    Args:
+        kinds: the columns.
+        most: a model knows so many values of a category at most; see Codes.
+    """
+
+    def __init__(self, kinds: Kinds, *, most: int) -> None:
+        super().__init__(kinds)
+        self._most = most
+        self._values: dict[str, dict[str, int]] = {name: {} for name in kinds}
+
+    def _code(self, name: str, value: str) -> float:
+        return self._values[name].setdefault(value, len(self._values[name])) if value else np.nan
+
+    def finish(self, table: TableFile, codes_NA: Floats) -> Codes:
+        """See CellCoder."""
+        for name, kind in self.kinds.items():
+            if kind == "category" and not self._values[name]:
+                raise UserError(f"{table.path}: the category {name} has no value in any row; leave it out.")
+        attributes = [Attribute(name, tuple(self._values[name])) for name in self.kinds]
+        return Codes(Schema(tuple(attributes)), codes_NA, self._most)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlc.data.notes import counted
 from mlc.data.schema import Attribute, Floats
 from mlc.errors import UserError
 
@@ -61,5 +62,7 @@ def weight_notes(name: str, weights: Mapping[str, Tensor]) -> list[str]:
     for split, weight_N in weights.items():
         n_zero = int(np.count_nonzero(weight_N.numpy() == 0))
         if n_zero:
-            notes.append(f"{n_zero} of {len(weight_N)} {split} rows have the weight 0 and count for nothing.")
+            rows = counted(len(weight_N), f"{split} row")
+            has = "has the weight 0 and counts" if n_zero == 1 else "have the weight 0 and count"
+            notes.append(f"{n_zero} of {rows} {has} for nothing.")
     return notes

@@ -12,6 +12,7 @@ from mlc.batch import LabelStatistics
 from mlc.data.dataset import Dataset
 from mlc.errors import UserError
 from mlc.experiment.combinations import check_combinations, combination_notes
+from mlc.experiment.init_from import check_columns, keep_preparation, kept_preparation, take_backbone
 from mlc.experiment.instantiate import check_value, did_you_mean
 from mlc.experiment.recipe import Recipe, read_recipe
 from mlc.experiment.run_folder import check_run_folder
@@ -39,9 +40,12 @@ def make_job(recipe: Recipe, folder: Path, *, fresh: bool) -> Job:
     Raises:
         UserError: the data cannot be read, or a choice does not fit it.
     """
-    source = read_trained_run(recipe.init_from) if recipe.init_from else None
+    kept = kept_preparation(folder) if recipe.init_from and not fresh else None
+    source = read_trained_run(recipe.init_from) if recipe.init_from and kept is None else None
+    preparation = source.facts.preparation if source else kept
+    columns = [] if preparation is None else check_columns(recipe, preparation)
     device = processes.own_device(choose_device(recipe.settings.device))
-    dataset = recipe.data(source.facts.preparation if source else None)
+    dataset = recipe.data(preparation)
     if not any(key.startswith("text.") for key in dataset.preparation):
         recipe = recipe.without_text()
     labels = recipe.statistics(dataset)
@@ -52,10 +56,12 @@ def make_job(recipe: Recipe, folder: Path, *, fresh: bool) -> Job:
     )
     classifier = recipe.classifier(inputs=facts.inputs, labels=labels, auxiliary_labels=facts.auxiliary)
     if fresh:
-        _start_weights(classifier.network.backbone, source)
+        _start_weights(classifier.network.backbone, recipe, facts, source)
     check_combinations(recipe.settings, classifier, rows=len(dataset.train))
     settings, config, why = _with_precision(recipe, classifier, device)
     dataset, too_few = _few_batches(dataset, settings, seed=recipe.seed)
+    if fresh and source is not None and processes.is_main():
+        keep_preparation(folder, source.facts.preparation)
     return Job(
         folder=folder,
         config=config,
@@ -69,6 +75,8 @@ def make_job(recipe: Recipe, folder: Path, *, fresh: bool) -> Job:
         device=device,
         seed=recipe.seed,
         notes=(
+            *recipe.notes,
+            *columns,
             *dataset.notes,
             *_notes(recipe, classifier, dataset, labels),
             *why,
@@ -111,24 +119,19 @@ def _auxiliary_labels(recipe: Recipe, dataset: Dataset) -> LabelStatistics | Non
     return LabelStatistics.from_targets(dataset.train.auxiliary_NA, dataset.train.weight_N)
 
 
-def _start_weights(backbone: Backbone, source: "TrainedRun | None") -> None:
+def _start_weights(backbone: Backbone, recipe: Recipe, facts: Facts, source: "TrainedRun | None") -> None:
     """The weights that a new backbone starts with, where these are not random.
 
     Raises:
         UserError: the backbone of the other run is built otherwise.
     """
-    if source is None:
-        for part in backbone.modules():  # side inputs join it in a backbone around it
-            if isinstance(part, PretrainedBackbone):
-                part.load_pretrained()
+    if source is not None:
+        other, inputs = source.classifier.network.backbone, (facts.inputs, source.facts.inputs)
+        take_backbone(backbone, other, recipe=recipe, its=source.recipe, inputs=inputs)
         return
-    try:
-        backbone.load_state_dict(source.classifier.network.backbone.state_dict())
-    except RuntimeError as error:
-        raise UserError(
-            "init_from names a run with another backbone: give this one the same backbone and inputs "
-            f"({str(error).splitlines()[-1].strip()})"
-        ) from None
+    for part in backbone.modules():  # side inputs join it in a backbone around it
+        if isinstance(part, PretrainedBackbone):
+            part.load_pretrained()
 
 
 def _notes(recipe: Recipe, classifier: Classifier, dataset: Dataset, labels: LabelStatistics) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mlc.errors import Fault, Stopped, UserError
 from mlc.experiment.instantiate import did_you_mean
 from mlc.experiment.trust import trusting
+from mlc.training.text_table import printable
 
 USER_MISTAKE, FAULT, INTERRUPTED = 2, 1, 130
 RESUME_ME = 75  # EX_TEMPFAIL of sysexits.h: try again later
@@ -124,15 +125,20 @@ def existing_folder(value: str, *, key: str) -> Path:
     return path
 
 
+def _lines(error: Exception) -> str:
+    """The message as it may stand on a terminal: it may hold names from a stranger's file."""
+    return "\n".join(printable(line) for line in str(error).split("\n"))
+
+
 def exit_code(door: Callable[[], None]) -> int:
     """Run a door; a mistake or a fault becomes one sentence on the standard error, and an exit code."""
     try:
         door()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_lines(error)}", file=sys.stderr)
         return USER_MISTAKE
     except Fault as error:
-        print(f"fault: {error}", file=sys.stderr)
+        print(f"fault: {_lines(error)}", file=sys.stderr)
         return FAULT
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

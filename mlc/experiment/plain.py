@@ -33,7 +33,7 @@ def check_plain(config: Any) -> None:
         if key == "_partial_" and value is not True:
             raise UserError(f"{place}={shown(value)} is refused: leave it out")
         if isinstance(value, int) and abs(value) > LARGEST:
-            raise UserError(f"{place} is refused: no number here has more than 64 bits")
+            raise UserError(f"{place}={shown(value)} is not allowed: no number here has more than 64 bits")
 
 
 def _walk(value: Any, place: str, depth: int) -> Iterator[tuple[str, Any, Any]]:

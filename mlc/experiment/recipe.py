@@ -22,7 +22,8 @@ from mlc.decisions.base import Decision
 from mlc.errors import UserError
 from mlc.experiment.auxiliary import AuxiliaryMaker, read_auxiliary
 from mlc.experiment.instantiate import Maker, check_value, did_you_mean, make
-from mlc.experiment.linear_recipe import with_linear_choices
+from mlc.experiment.linear_recipe import linear_notes, with_linear_choices
+from mlc.experiment.own_files import from_anywhere
 from mlc.experiment.pairing import check_fit, head_output, linked_output, made_up_labels
 from mlc.experiment.plain import check_plain
 from mlc.experiment.shipped import Config, load_shipped
@@ -69,6 +70,7 @@ class Recipe:
         schedule: the learning-rate schedule.
         seed: the seed of everything.
         init_from: folder of the run whose backbone this one starts with, or None.
+        notes: sentences on what was chosen in the place of something else.
     """
 
     config: Config
@@ -79,6 +81,7 @@ class Recipe:
     schedule: Schedule
     seed: int
     init_from: Path | None
+    notes: tuple[str, ...] = ()
 
     @property
     def needs_label_sets(self) -> bool:
@@ -233,12 +236,15 @@ def read_recipe(config: Config) -> Recipe:
             one another; one sentence.
     """
     check_plain(config)
-    config = with_linear_choices(config)
+    check_value(dict[str, str], config.get("choices", {}), name="choices")
+    for group in _OPTIONAL:
+        check_value(dict[str, Any], config.get(group) or {}, name=group)
+    given = config.get("choices", {})
+    config = with_linear_choices(from_anywhere(config))
     known = [*group_names(), "seed", "init_from", "choices"]
     for key in config:
         if key not in known:
             raise UserError(f"{key} is no part of a config{did_you_mean(str(key), known)}")
-    check_value(dict[str, str], config.get("choices", {}), name="choices")
     check_value(Seed, config.get("seed"), name="seed")
     makers = {}
     for group, kind in _KINDS.items():
@@ -248,7 +254,6 @@ def read_recipe(config: Config) -> Recipe:
         makers[group] = make(node or {}, group=group, kind=kind)
     for group, kind in _OPTIONAL.items():
         if node := config.get(group):
-            check_value(dict[str, Any], node, name=group)
             makers[group] = make({k: v for k, v in node.items() if k != "picture"}, group=group, kind=kind)
     if "join" in makers:
         makers["join.picture"] = make(config["join"].get("picture"), group="join.picture", kind=Backbone)
@@ -261,6 +266,7 @@ def read_recipe(config: Config) -> Recipe:
         schedule=makers["schedule"](),
         seed=config["seed"],
         init_from=_init_from(config.get("init_from")),
+        notes=linear_notes(given, config.get("choices", {})),
     )
     choose_device(recipe.settings.device)
     check_value(Annotated[float, Gt(0)], config["optimizer"].get("lr"), name="optimizer.lr")

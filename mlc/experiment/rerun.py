@@ -1,9 +1,7 @@
-"""Training a run again: the same config in a new folder, what is different this time, and whether it matters."""
+"""Training a run again: the same config in a new folder, what is different now, and whether it matters."""
 
-import json
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -21,14 +19,14 @@ from mlc.training import processes
 from mlc.training.job import Job
 from mlc.training.provenance import Provenance, changed_data, differences
 from mlc.training.run_files import RunFiles
-
-Metrics = Mapping[str, float | None]  # by "<split> <metric>"
+from mlc.training.stored_metrics import Metrics, compare, read_metrics
 
 _FOLDER = "hydra.run.dir"
 _DATA = ("dataset.path", "dataset.folder", "dataset.picture_folder")
 # Where files are may change: what is in them is checked against the checksums.
 _PLACES = (*_DATA, "dataset.table", "dataset.train", "dataset.test", "text.model", "backbone.model")
 _INIT_FROM = "init_from"
+_MOST_THREADS = 1024  # a number from a file that others may have written
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,9 @@ class Rerun:
     def threads(self) -> Iterator[None]:
         """Work with as many threads as the run did: sums over rows are cut by them, and so rounded."""
         before = torch.get_num_threads()
-        then = before if self.provenance is None else self.provenance.sittings[-1].machine.get("threads")
-        torch.set_num_threads(then if isinstance(then, int) and then > 0 else before)
+        then = None if self.provenance is None else self.provenance.sittings[-1].machine.get("threads")
+        if isinstance(then, int) and 0 < then <= _MOST_THREADS:
+            torch.set_num_threads(then)
         try:
             yield
         finally:
@@ -82,23 +81,30 @@ class Rerun:
             return f"{self.old} has not finished, so there are no numbers to compare with."
         assert now is not None, "training ends with results"
         sentence = compare(then, now, place=str(RunFiles(self.old).results))
-        if then != now and self.provenance is not None and not self._different(Provenance.read(self.folder)):
-            sentence += (
-                " Nothing that is known to matter is different: on a GPU, sums in no fixed order can be the "
-                "cause (trainer.deterministic=true); on a CPU this should not happen."
-            )
-        return sentence
+        return sentence if then == now else f"{sentence} {self._cause()}"
+
+    def _cause(self) -> str:
+        """What may have changed the numbers."""
+        now = Provenance.read(self.folder)
+        if self.provenance is None or now is None:
+            return f"{self.old} does not say what it was made from, so the cause is not known."
+        if different := self.different(now):
+            return " ".join(["What is different this time:", *different])
+        return (
+            "Nothing that is known to matter is different: on a GPU some sums have no fixed order "
+            "(trainer.deterministic=true gives them one); on a CPU this should not happen."
+        )
 
     def _notes(self, job: Job) -> list[str]:
         notes = [f"This run trains {self.old} again."]
         if self.provenance is None:
             return [*notes, f"{self.old} does not say what it was made from, so only the numbers can tell."]
-        different = self._different(Provenance.of(job))
+        different = self.different(Provenance.of(job))
         if not different:
-            return [*notes, "Data, first weights, versions and machine are those of that run."]
+            return [*notes, "Data, first weights, code, versions and machine are those of that run."]
         return [*notes, *different]
 
-    def _different(self, now: Provenance | None) -> list[str]:
+    def different(self, now: Provenance | None) -> list[str]:
         """What differs between the old run and this one, a sentence each."""
         then = self.provenance
         if then is None or now is None:
@@ -133,15 +139,17 @@ def read_rerun(old: Path, words: Sequence[str]) -> Rerun:
         key, equals, value = word.partition("=")
         if not equals or not value or key not in (_FOLDER, "trainer.device", *_places(config)):
             raise UserError(
-                f"{word} cannot be changed in a rerun: beside rerun= only {_FOLDER}=, trainer.device= and where "
-                f"its files are now ({', '.join(_places(config)) or 'MLC_DATA'}) are accepted; start a new run "
-                f"for anything else"
+                f"{word} cannot be changed in a rerun: beside rerun= only {_FOLDER}=, trainer.device= and "
+                f"where its files are now ({', '.join(_places(config)) or 'MLC_DATA'}) are accepted; start a "
+                f"new run for anything else"
             )
         if key == _FOLDER:
             folder = Path(value)
         else:
-            *group, option = key.split(".")
-            (config[group[0]] if group else config)[option] = value
+            group, _, option = key.rpartition(".")
+            node = config.get(group) if group else config
+            if isinstance(node, dict):  # what is no config is refused when it is read
+                node[option] = value
     return Rerun(
         old=old,
         folder=folder or _usual_folder(config),
@@ -149,58 +157,6 @@ def read_rerun(old: Path, words: Sequence[str]) -> Rerun:
         provenance=Provenance.read(old),
         metrics=read_metrics(old),
     )
-
-
-def read_metrics(folder: Path) -> Metrics | None:
-    """The metrics that a run has stored; None where it has not finished.
-
-    Raises:
-        UserError: its results cannot be read.
-    """
-    path = RunFiles(folder).results
-    try:
-        splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
-        return {
-            f"{split} {name}": value
-            for split, metrics in splits.items()
-            for name, value in metrics.items()
-            if value is None or isinstance(value, int | float)
-        }
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} cannot be read as the results of a run ({error})") from error
-
-
-def compare(then: Metrics, now: Metrics, *, place: str) -> str:
-    """Whether two runs measured the same.
-
-    Args:
-        then: what the old run measured.
-        now: what the new one did.
-        place: of the old numbers.
-    """
-    names = list(then | now)
-    by_size = {name: _difference(then.get(name), now.get(name)) for name in names}
-    different = [name for name in names if by_size[name] > 0]
-    if not different:
-        return f"All {len(names)} metrics equal those in {place}."
-    worst = max(different, key=by_size.__getitem__)
-    before, after = (
-        "not defined" if values.get(worst) is None else f"{values[worst]:.6g}" for values in (then, now)
-    )
-    size = f", a difference of {by_size[worst]:.2g}" if math.isfinite(by_size[worst]) else ""
-    return (
-        f"{len(different)} of {len(names)} metrics differ from {place}, {worst} most: {before} then, {after} now"
-        f"{size}."
-    )
-
-
-def _difference(then: float | None, now: float | None) -> float:
-    """How far apart two values are; infinitely, where only one is defined."""
-    if then is None or now is None:
-        return 0.0 if then is now else math.inf
-    return abs(then - now)
 
 
 def _places(config: Config) -> list[str]:
@@ -225,8 +181,8 @@ def _usual_folder(config: Config) -> Path:
 def _check_source(init_from: Any, old: Path) -> None:
     if isinstance(init_from, str) and not RunFiles(Path(init_from).expanduser()).classifier.is_file():
         raise UserError(
-            f"{old} began with the backbone of {init_from}, where no finished run is: put it back, or say where it "
-            f"is now ({_INIT_FROM}=...)"
+            f"{old} began with the backbone of {init_from}, where no finished run is: put it back, or say "
+            f"where it is now ({_INIT_FROM}=...)"
         )
 
 
@@ -237,11 +193,12 @@ def _moved(config: Config) -> str:
             group, _, option = key.partition(".")
             value = str(config[group][option])
             if not Path(value).expanduser().exists() and not (data_root() / value).exists():
-                return f"{key}={value} is not there, seen from here: if it has moved, give {key}=<where it is now>"
+                return f"{key}={value} is not there, seen from here: if it has moved, give {key}=<new place>"
     return ""
 
 
 def _resumed_with(then: Provenance) -> list[str]:
     """The settings that were changed when the run was resumed."""
-    words = [word for sitting in then.sittings[1:] for word in sitting.command]
-    return [word for word in words if word.startswith("trainer.")]
+    first, *later = then.sittings
+    words = {word: None for sitting in later for word in sitting.command if word not in first.command}
+    return [word for word in words if word.startswith("trainer.") and word.isprintable()]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from mlc.training.text_table import printable
+
 _LONGEST = 200
 
 
@@ -13,5 +15,4 @@ def shown(value: Any) -> str:
         text = str(value)
     except (ValueError, RecursionError):  # whole numbers of more than 4300 digits; nesting
         return f"a {type(value).__name__} too long to show"
-    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return printable(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")

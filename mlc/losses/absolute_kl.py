@@ -41,6 +41,7 @@ class AbsoluteKL(LabelLoss):
     """
 
     accepts = (IndependentLabels, FactorisedCount)
+    sums_over_labels = (IndependentLabels,)
 
     def __init__(self, *, epsilon: Annotated[float, Interval(gt=0, lt=1)]):
         super().__init__()

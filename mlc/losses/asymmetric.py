@@ -34,6 +34,7 @@ class AsymmetricLoss(LabelLoss):
     """
 
     accepts = (IndependentLabels,)
+    sums_over_labels = (IndependentLabels,)
 
     def __init__(
         self,

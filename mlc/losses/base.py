@@ -30,6 +30,9 @@ class Loss(nn.Module, ABC):
     ignores_empty_rows: ClassVar[bool] = False
     couples_batch: ClassVar[bool] = False
     warning: ClassVar[str | None] = None  # said at the start of every run with this loss
+    sums_over_labels: ClassVar[tuple[type[LabelOutput], ...]] = ()
+    """Outputs for which it is a sum over labels of a function of the label's own logit and target. The loss of
+    some labels then needs no others, and what it knows of each label is in buffers named ..._L."""
 
     def check(self, output: LabelOutput) -> None:
         """Raise PairingError if this loss cannot train such an output."""

@@ -38,6 +38,7 @@ class BinaryCrossEntropy(LabelLoss):
     """
 
     accepts = (IndependentLabels,)
+    sums_over_labels = (IndependentLabels,)
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ class CategoricalOnSigmoid(LabelLoss):
     """
 
     accepts = (IndependentLabels,)
+    sums_over_labels = (IndependentLabels,)
     ignores_empty_rows = True
     warning = (
         "this loss is the classic mistake, kept for teaching: false labels never reach it, so every score "

@@ -81,18 +81,29 @@ class FactorisedLoss(ExampleLoss):
         n_B = y_BL.sum(1)
         # KL = cross-entropy less the entropy of y/n, which is log n.
         kl_B = share_cross_entropy(output.share_logits_BL, y_BL, known_BL) - n_B.clamp(min=1).log()
-        count_B = torch.where(known_BL.all(1), self._count_term(output.count, y_BL), 0)
+        count_B = torch.where(known_BL.all(1), self._count_term(output.count, n_B, y_BL.shape[1]), 0)
         return self.share_weight * kl_B + self.count_weight * count_B
 
-    def _count_term(self, count: CountModel, y_BL: Tensor) -> Tensor:
-        n_B = y_BL.sum(1)
+    def beside_shares(self, count: CountModel, n_B: Tensor, whole_B: Tensor, *, largest: int) -> Tensor:
+        """B losses without the cross-entropy of the shares: what does not depend on the labels' logits.
+
+        Args:
+            count: of the head.
+            n_B: numbers of labels that are known to be true.
+            whole_B: whether all labels of the row are known.
+            largest: at least the largest n.
+        """
+        count_B = torch.where(whole_B, self._count_term(count, n_B, largest), 0)
+        return self.count_weight * count_B - self.share_weight * n_B.clamp(min=1).log()
+
+    def _count_term(self, count: CountModel, n_B: Tensor, largest: int) -> Tensor:
         match count:
             case _ if self.count_loss == "squared_error":
                 return (count.mean() - n_B).square()
             case PoissonCount():
                 return poisson_nll(count.log_rate_B, n_B)
             case NegativeBinomialCount():
-                return negative_binomial_nll(count, n_B, max_count=y_BL.shape[1])
+                return negative_binomial_nll(count, n_B, max_count=largest)
             case CategoricalCount():
                 prior_K = self.count_prior_K.to(count.logits_BK.dtype)
                 return categorical_map(count, n_B, prior_K=prior_K, prior_weight=self.count_prior_weight)

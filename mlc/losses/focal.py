@@ -50,6 +50,7 @@ class FocalLoss(LabelLoss):
     """
 
     accepts = (IndependentLabels,)
+    sums_over_labels = (IndependentLabels,)
 
     def __init__(self, *, gamma: Annotated[float, Ge(0)], alpha: Annotated[float, Interval(gt=0, lt=1)]):
         super().__init__()

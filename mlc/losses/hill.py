@@ -32,6 +32,7 @@ class HillLoss(LabelLoss):
     """
 
     accepts = (IndependentLabels,)
+    sums_over_labels = (IndependentLabels,)
 
     def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
         """B×L losses."""

@@ -31,6 +31,7 @@ class NegativeLogLikelihood(ExampleLoss):
 
     accepts = (IndependentLabels, SingleChoice, ConditionalBernoulli, LabelLevels, LabelSets, LabelChain)
     accepts_levels = (LabelLevels,)
+    sums_over_labels = (IndependentLabels,)
 
     def __init__(self, *, labels: LabelStatistics):
         super().__init__()

@@ -13,6 +13,7 @@ class SquaredError(LabelLoss):
     """Σ_l (y_l - σ(z_l))² (S20). Proper (the Brier score), but its gradient dies where σ saturates."""
 
     accepts = (IndependentLabels,)
+    sums_over_labels = (IndependentLabels,)
 
     def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
         """B×L losses."""

@@ -20,6 +20,7 @@ class SquaredHinge(LabelLoss):
     """
 
     accepts = (IndependentLabels,)
+    sums_over_labels = (IndependentLabels,)
 
     def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
         """B×L losses."""

@@ -1,117 +1,158 @@
-"""torchmetrics states for what the pure functions return, so that batches and processes merge.
+"""Sums of what the pure functions return, batch after batch, that merge across batches and processes.
 
 Batches with and without weights may be mixed: a batch without counts 1 for each row.
-
-torchmetrics takes a second to import: only the first evaluation imports this module.
 """
 
-from abc import abstractmethod
-from typing import Generic, NamedTuple, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Generic, NamedTuple, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities.distributed import gather_all_tensors
 
-from mlc.metrics.average_precision import AveragePrecision, average_precision
-from mlc.metrics.score_histogram import BINS, add_to_histograms, histogram_average_precision
+from mlc.metrics import merging
+from mlc.metrics.average_precision import (
+    AveragePrecision,
+    average_precision,
+    average_precision_of_blocks,
+    concatenated,
+    joined_labels,
+    label_blocks,
+)
+from mlc.metrics.score_histogram import add_to_histograms, empty_histograms, histogram_average_precision
 
 R = TypeVar("R")
 S = TypeVar("S", bound=NamedTuple)
+_LABELS_AT_A_TIME = 256  # histograms that the processes add up at a time: 4 MB
 
 
-class Accumulator(Metric, Generic[R]):
-    """A torchmetrics.Metric whose result keeps its shapes: `compute` squeezes tensors of one element."""
+class Accumulator(ABC, Generic[R]):
+    """What batches have added up to so far."""
 
-    full_state_update = False
-    # 1 if any batch, of any process once they are merged, had weights.
-    weighted: Tensor
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget all batches."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("weighted", torch.zeros((), dtype=torch.int64), dist_reduce_fx="max")
+    @abstractmethod
+    def merge(self, other: Self) -> None:
+        """Add the batches of another accumulator, which stays as it is."""
 
     @abstractmethod
     def compute(self) -> R:
-        """The result of the states as they are."""
+        """The result of these batches, on the CPU."""
 
+    @abstractmethod
     def merged(self) -> R:
         """The result of all batches of all processes, each of which must call this."""
-        with self.sync_context():
-            # The method of the class, because torchmetrics wraps that of the instance.
-            return type(self).compute(self)
 
 
 class SumAccumulator(Accumulator[S]):
     """Adds up what batches return, field by field; fields that are int64 stay so unless rows have weights.
+
+    The sums stay on the device of the batches: nothing waits for it before the result is asked for.
 
     Args:
         zero: the sums of no rows.
     """
 
     def __init__(self, zero: S) -> None:
-        super().__init__()
-        self._sums = type(zero)
-        self._types = [value.dtype for value in zero]
-        for name, value in zip(zero._fields, zero, strict=True):
-            # One type for all processes, also for one without rows; counts stay exact up to 2^53.
-            self.add_state(name, value.double(), dist_reduce_fx="sum")
+        self._zero = zero
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        # Counts stay exact up to 2^53.
+        self._values = [value.double() for value in self._zero]
+        self._weighted = False
 
     def update(self, sums: S) -> None:
         """Add the sums of a batch."""
-        if [value.dtype for value in sums] != self._types:
-            self.weighted = torch.ones_like(self.weighted)
-        for name, value in zip(sums._fields, sums, strict=True):
-            setattr(self, name, getattr(self, name) + value)
+        self._weighted |= any(value.dtype != zero.dtype for value, zero in zip(sums, self._zero, strict=True))
+        self._values = [total + value for total, value in zip(self._values, sums, strict=True)]
+
+    def merge(self, other: Self) -> None:
+        """Add the sums of another accumulator."""
+        self._weighted |= other._weighted
+        self._values = [mine + theirs for mine, theirs in zip(self._values, other._values, strict=True)]
 
     def compute(self) -> S:
         """The sums, on the CPU."""
-        values = [getattr(self, name).cpu() for name in self._sums._fields]
-        if not self.weighted:
-            values = [value.to(dtype) for value, dtype in zip(values, self._types, strict=True)]
-        return self._sums(*values)
+        return self._result([value.cpu() for value in self._values], weighted=self._weighted)
+
+    def merged(self) -> S:
+        """The sums over all processes, which exchange them as one tensor."""
+        if not merging.several():
+            return self.compute()
+        flag = torch.tensor([float(self._weighted)], dtype=torch.float64)
+        flat = merging.summed(torch.cat([flag, *(value.cpu().flatten() for value in self._values)]))
+        parts = flat[1:].split([value.numel() for value in self._values])
+        values = [part.view(zero.shape) for part, zero in zip(parts, self._zero, strict=True)]
+        return self._result(values, weighted=bool(flat[0] > 0))
+
+    def _result(self, values: list[Tensor], *, weighted: bool) -> S:
+        if not weighted:
+            values = [value.to(zero.dtype) for value, zero in zip(values, self._zero, strict=True)]
+        return cast(S, type(self._zero)(*values))  # type: ignore[call-overload]
 
 
 class ExactAveragePrecision(Accumulator[AveragePrecision]):
     """Keeps scores (float32), targets (1 byte) and the weights of the rows on the CPU, as they come.
 
+    float32 scores on the CPU are kept without a copy: they must not be changed afterwards.
+
     Args:
         n_labels: number of labels L.
     """
 
-    scores: list[Tensor]
-    y: list[Tensor]
-    weight: list[Tensor]
-
     def __init__(self, *, n_labels: int) -> None:
-        super().__init__()
         self._n_labels = n_labels
-        self.add_state("scores", [], dist_reduce_fx="cat")
-        self.add_state("y", [], dist_reduce_fx="cat")
-        self.add_state("weight", [], dist_reduce_fx="cat")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        # No rows have the shapes of any rows: other processes can join them.
+        self.scores = [torch.zeros(0, self._n_labels)]
+        self.y = [torch.zeros(0, self._n_labels, dtype=torch.int8)]
+        self.weight = [torch.zeros(0, dtype=torch.float64)]
+        self.weighted = False
 
     def update(self, scores_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) -> None:
         """Keep a batch."""
         self.scores.append(scores_BL.detach().float().cpu())
         # A byte has no NaN.
-        self.y.append(y_BL.nan_to_num(nan=-1.0).to(torch.int8).cpu())
+        y_BL = y_BL if y_BL.dtype == torch.bool else y_BL.nan_to_num(nan=-1.0)
+        self.y.append(y_BL.to(torch.int8).cpu())
         if weight_B is None:
             self.weight.append(torch.ones(len(y_BL), dtype=torch.float64))
         else:
             self.weight.append(weight_B.double().cpu())
-            self.weighted = torch.ones_like(self.weighted)
+            self.weighted = True
 
-    def merged(self) -> AveragePrecision:
-        """The result of all batches of all processes, each of which must call this."""
-        if not self.scores:
-            # The other processes can join a part without rows, but not a missing one.
-            self.update(torch.zeros(0, self._n_labels), torch.zeros(0, self._n_labels))
-        return super().merged()
+    def merge(self, other: Self) -> None:
+        """Keep the batches of another accumulator as well."""
+        self.scores += other.scores
+        self.y += other.y
+        self.weight += other.weight
+        self.weighted |= other.weighted
 
     def compute(self) -> AveragePrecision:
         """Average precision of the rows that were kept."""
-        weight_N = torch.cat(_parts(self.weight)) if self.weighted else None
-        return average_precision(_parts(self.scores), _parts(self.y), weight_N)
+        weight_N = torch.cat(self.weight) if self.weighted else None
+        return average_precision(self.scores, self.y, weight_N)
+
+    def merged(self) -> AveragePrecision:
+        """The same over all processes; a few labels at a time, so none holds the rows of all of them."""
+        if not merging.several():
+            return self.compute()
+        weight_N = merging.all_rows(torch.cat(self.weight))
+        weighted = bool(merging.largest(torch.tensor(int(self.weighted))))
+
+        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+            for labels in label_blocks(len(weight_N), self._n_labels):
+                scores_NL, y_NL = (joined_labels(parts, labels) for parts in (self.scores, self.y))
+                yield merging.all_rows(scores_NL), merging.all_rows(y_NL)
+
+        return average_precision_of_blocks(blocks(), weight_N if weighted else None)
 
 
 class HistogramAveragePrecision(Accumulator[AveragePrecision]):
@@ -119,44 +160,43 @@ class HistogramAveragePrecision(Accumulator[AveragePrecision]):
 
     Args:
         n_labels: number of labels L.
+        device: where the batches are.
     """
 
-    all_KL: Tensor
-    positive_KL: Tensor
-    smallest_weight: Tensor
+    def __init__(self, *, n_labels: int, device: str = "cpu") -> None:
+        self._n_labels, self._device = n_labels, device
+        self.reset()
 
-    def __init__(self, *, n_labels: int) -> None:
-        super().__init__()
-        for name in ("all_KL", "positive_KL"):
-            zero_KL = torch.zeros(BINS, n_labels, dtype=torch.int32)
-            self.add_state(name, zero_KL, dist_reduce_fx="sum")
-        self.add_state("smallest_weight", torch.ones((), dtype=torch.float64), dist_reduce_fx="min")
+    def reset(self) -> None:
+        """Forget all batches."""
+        self.histograms_L2K = empty_histograms(self._n_labels, device=self._device)
+        self.smallest_weight = torch.ones((), dtype=torch.float64, device=self._device)
 
     def update(self, scores_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) -> None:
         """Count a batch."""
         if weight_B is not None:
-            self._weigh()
-            positive = weight_B[weight_B > 0].double()
-            self.smallest_weight = torch.cat([self.smallest_weight[None], positive]).min()
-        add_to_histograms(self.all_KL, self.positive_KL, scores_BL, y_BL, weight_B)
+            self.histograms_L2K = self.histograms_L2K.double()
+            positive_B = weight_B.double().masked_fill(weight_B <= 0, 1.0)
+            self.smallest_weight = torch.cat([self.smallest_weight[None], positive_B]).min()
+        add_to_histograms(self.histograms_L2K, scores_BL, y_BL, weight_B)
 
-    def merged(self) -> AveragePrecision:
-        """The result of all batches of all processes, each of which must call this."""
-        # The other processes cannot add float64 histograms to the int32 ones of a process without rows.
-        if self.distributed_available_fn() and any(gather_all_tensors(self.weighted)):
-            self._weigh()
-        return super().merged()
+    def merge(self, other: Self) -> None:
+        """Add the counts of another accumulator."""
+        self.histograms_L2K = self.histograms_L2K + other.histograms_L2K
+        self.smallest_weight = torch.minimum(self.smallest_weight, other.smallest_weight)
 
     def compute(self) -> AveragePrecision:
         """Average precision of the rows that were counted, with its bound."""
-        unit = float(self.smallest_weight)
-        return histogram_average_precision(self.all_KL.cpu(), self.positive_KL.cpu(), unit)
+        found = histogram_average_precision(self.histograms_L2K, float(self.smallest_weight))
+        return AveragePrecision(*(values.cpu() for values in found))
 
-    def _weigh(self) -> None:
-        self.weighted = torch.ones_like(self.weighted)
-        self.all_KL, self.positive_KL = self.all_KL.double(), self.positive_KL.double()
-
-
-def _parts(state: list[Tensor] | Tensor) -> list[Tensor]:
-    # torchmetrics joins a list into one tensor when it merges processes.
-    return [state] if isinstance(state, Tensor) else state
+    def merged(self) -> AveragePrecision:
+        """The same over all processes; a few labels at a time, so there is no second copy of the counts."""
+        if not merging.several():
+            return self.compute()
+        # Processes can only add histograms of one type.
+        weighted = bool(merging.largest(torch.tensor(int(self.histograms_L2K.is_floating_point()))))
+        unit = float(merging.smallest(self.smallest_weight))
+        dtype = torch.float64 if weighted else torch.int32
+        blocks = (merging.summed(part.to(dtype)) for part in self.histograms_L2K.split(_LABELS_AT_A_TIME))
+        return concatenated(histogram_average_precision(block, unit) for block in blocks)

@@ -5,7 +5,7 @@ in which a label is unknown does not exist for that label.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -51,15 +51,38 @@ def average_precision(
 
     Source: scikit-learn, `average_precision_score`; Boyd, Eng & Page, 2013.
     """
-    rows, n_labels = sum(len(part) for part in scores), scores[0].shape[1]
-    block = max(1, BLOCK_CELLS // max(1, rows))
-    blocks = []
-    for start in range(0, n_labels, block):
-        scores_LN, y_LN = (_labels(parts, start, start + block) for parts in (scores, y))
-        if weight_N is None or rows == 0:
-            blocks.append(_block(scores_LN, y_LN))
-        else:
-            blocks.append(_weighted_block(scores_LN, y_LN, weight_N))
+    blocks = label_blocks(sum(len(part) for part in scores), scores[0].shape[1])
+    columns = ((joined_labels(scores, labels), joined_labels(y, labels)) for labels in blocks)
+    return average_precision_of_blocks(columns, weight_N)
+
+
+def label_blocks(rows: int, n_labels: int) -> list[slice]:
+    """Blocks of as many labels as may be sorted at a time."""
+    step = max(1, BLOCK_CELLS // max(1, rows))
+    return [slice(start, start + step) for start in range(0, n_labels, step)]
+
+
+def joined_labels(parts: Sequence[Tensor], labels: slice) -> Tensor:
+    """A few columns of all parts, joined."""
+    return torch.cat([part[:, labels] for part in parts])
+
+
+def average_precision_of_blocks(
+    blocks: Iterable[tuple[Tensor, Tensor]], weight_N: Tensor | None
+) -> AveragePrecision:
+    """Average precision of labels that come in blocks, one after the other.
+
+    Args:
+        blocks: scores and targets, with a column for each label of the block.
+        weight_N: weights of the rows; None where all are 1.
+    """
+    if weight_N is None or len(weight_N) == 0:
+        return concatenated(_block(scores_NL.T, y_NL.T) for scores_NL, y_NL in blocks)
+    return concatenated(_weighted_block(scores_NL.T, y_NL.T, weight_N) for scores_NL, y_NL in blocks)
+
+
+def concatenated(blocks: Iterable[AveragePrecision]) -> AveragePrecision:
+    """The labels of all blocks, one block after the other."""
     return AveragePrecision(*(torch.cat(values) for values in zip(*blocks, strict=True)))
 
 
@@ -79,10 +102,6 @@ def curve_counts(positives_L: Tensor) -> Tensor:
     if positives_L.is_floating_point():
         return point_C * positives_L[:, None] / CURVE_POINTS * (1 - _ROUNDING)
     return (point_C * positives_L[:, None] + CURVE_POINTS - 1) // CURVE_POINTS
-
-
-def _labels(parts: Sequence[Tensor], start: int, end: int) -> Tensor:
-    return torch.cat([part[:, start:end] for part in parts]).T
 
 
 def _block(scores_LN: Tensor, y_LN: Tensor) -> AveragePrecision:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mlc.metrics.weights import entry_weights, grand_total, known_mean, weighed
+from mlc.metrics.blocks import CELLS, count_true, slices
+from mlc.metrics.weights import entry_weights, grand_total, is_true, known_mean
 
 BINS = 15
 # A probability given to what happened counts as no less than this, so that log loss stays finite.
@@ -73,16 +74,35 @@ def calibration_sums(p_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None)
         y_BL: targets: 0 or 1, NaN where unknown.
         weight_B: weights of the rows; None where all are 1.
     """
-    bin_BL = (p_BL * BINS).long().clamp_(0, BINS - 1)
-    zero_KL = p_BL.new_zeros(BINS, p_BL.shape[1], dtype=torch.float64)
-    count_BL, y_BL = entry_weights(y_BL, weight_B), y_BL.nan_to_num(nan=0.0)
-    one_BL = zero_KL.new_ones(()).expand(bin_BL.shape)
+    true_BL, count_BL = is_true(y_BL), entry_weights(y_BL, weight_B)
+    # Some labels at a time, so that their few bins stay in the cache.
+    blocks = [
+        _bin_labels(p_BL[:, labels], true_BL[:, labels], None if count_BL is None else count_BL[:, labels])
+        for labels in slices(p_BL.shape[1], CELLS // max(1, len(p_BL)))
+    ]
+    rows_LK, probability_LK, positives_LK, squared_error = zip(*blocks, strict=True)
     return CalibrationSums(
-        rows_KL=zero_KL.scatter_add(0, bin_BL, one_BL if count_BL is None else count_BL),
-        probability_KL=zero_KL.scatter_add(0, bin_BL, weighed(p_BL, count_BL)),
-        positives_KL=zero_KL.scatter_add(0, bin_BL, weighed(y_BL, count_BL)),
-        squared_error=grand_total((p_BL - y_BL).square(), count_BL),
+        rows_KL=torch.cat(rows_LK).T,
+        probability_KL=torch.cat(probability_LK).T,
+        positives_KL=torch.cat(positives_LK).T,
+        squared_error=torch.stack(squared_error).sum(),
     )
+
+
+def _bin_labels(
+    p_BL: Tensor, true_BL: Tensor, count_BL: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows, probability and positives of a few labels (L×BINS), and their squared error."""
+    p_LB, count_LB = p_BL.T.contiguous(), None if count_BL is None else count_BL.T.contiguous()
+    bin_LB = (p_LB * BINS).long().clamp_(0, BINS - 1)
+    zero_LK = p_LB.new_zeros(len(p_LB), BINS, dtype=torch.float64)
+    one_LB = zero_LK.new_ones(()).expand(bin_LB.shape) if count_LB is None else count_LB
+    probability_LB = p_LB.double() if count_LB is None else p_LB * count_LB
+    rows_LK = zero_LK.scatter_add(1, bin_LB, one_LB)
+    probability_LK = zero_LK.scatter_add(1, bin_LB, probability_LB)
+    count_true(zero_LK, bin_LB, true_BL, count_LB)
+    error_BL = torch.where(true_BL, 1 - p_BL, p_BL).square_()
+    return rows_LK, probability_LK, zero_LK, grand_total(error_BL, count_BL)
 
 
 def log_loss_sums(p_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) -> LogLossSums:
@@ -93,9 +113,9 @@ def log_loss_sums(p_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) ->
         y_BL: targets: 0 or 1, NaN where unknown.
         weight_B: weights of the rows; None where all are 1.
     """
-    given_BL = torch.where(y_BL > 0, p_BL, 1 - p_BL).clamp(min=SMALLEST_PROBABILITY)
+    given_BL = torch.where(is_true(y_BL), p_BL, 1 - p_BL).clamp_(min=SMALLEST_PROBABILITY)
     count_BL = entry_weights(y_BL, weight_B)
-    nats = -grand_total(given_BL.log(), count_BL)
+    nats = -grand_total(given_BL.log_(), count_BL)
     return LogLossSums(nats=nats, cells=nats.new_tensor(p_BL.numel()) if count_BL is None else count_BL.sum())
 
 

@@ -7,9 +7,11 @@ nothing is known counts in no mean.
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from mlc.metrics.weights import divide, known_entries, known_mean, only_known, total
+from mlc.metrics.blocks import places
+from mlc.metrics.weights import divide, is_true, known_entries, known_mean, only_known, total
 
 
 class DecisionSums(NamedTuple):
@@ -51,7 +53,7 @@ def decision_sums(decisions_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = 
         weight_B: weights of the rows; None where all are 1.
     """
     known_BL = known_entries(y_BL)
-    true_BL = y_BL > 0
+    true_BL = is_true(y_BL)
     if known_BL is None:
         labelled_B = true_BL.new_ones(len(y_BL))
         known_L = total(labelled_B, weight_B).repeat(y_BL.shape[1])
@@ -61,12 +63,13 @@ def decision_sums(decisions_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = 
         known_L = total(known_BL, weight_B)
         unknown = total(~known_BL, weight_B).sum()
         decisions_BL = decisions_BL & known_BL
-    hit_BL = decisions_BL & true_BL
-    tp_B, predicted_B, support_B = hit_BL.sum(1), decisions_BL.sum(1), true_BL.sum(1)
+    tp_L, tp_B = _counts(decisions_BL & true_BL, weight_B)
+    predicted_L, predicted_B = _counts(decisions_BL, weight_B)
+    support_L, support_B = _counts(true_BL, weight_B)
     return DecisionSums(
-        tp_L=total(hit_BL, weight_B),
-        predicted_L=total(decisions_BL, weight_B),
-        support_L=total(true_BL, weight_B),
+        tp_L=tp_L,
+        predicted_L=predicted_L,
+        support_L=support_L,
         known_L=known_L,
         unknown=unknown,
         # Unlabelled rows have nothing true and nothing decided, which adds 0 to these two.
@@ -77,6 +80,22 @@ def decision_sums(decisions_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = 
         rows=total(labelled_B, weight_B),
         unlabelled_rows=total(~labelled_B, weight_B),
     )
+
+
+def _counts(mask_BL: Tensor, weight_B: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Rows (or the sum of their weights) in which each label is True, and how many are True in each row."""
+    if not mask_BL.is_cpu:
+        return total(mask_BL, weight_B), mask_BL.sum(1)
+    # Few labels are true or decided: counting these takes less than a sum over all.
+    rows, n_labels = mask_BL.shape
+    place_P = places(mask_BL)
+    row_P = place_P // n_labels
+    count_L = torch.bincount(
+        place_P - row_P * n_labels,
+        weights=None if weight_B is None else weight_B.double()[row_P],
+        minlength=n_labels,
+    )
+    return count_L, torch.bincount(row_P, minlength=rows)
 
 
 def label_decisions(sums: DecisionSums) -> dict[str, Tensor]:

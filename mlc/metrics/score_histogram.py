@@ -9,9 +9,9 @@ Histograms of counts are int32; where rows have weights, their sums are float64.
 import torch
 from torch import Tensor
 
-from mlc.metrics.average_precision import AveragePrecision, curve_counts
-from mlc.metrics.ranks import BLOCK_CELLS
-from mlc.metrics.weights import entry_weights
+from mlc.metrics.average_precision import AveragePrecision, concatenated, curve_counts
+from mlc.metrics.blocks import CELLS, count_true, slices
+from mlc.metrics.weights import entry_weights, is_true
 
 BINS = 2048
 _BINS_PER_OCTAVE_LOG2 = 7
@@ -27,62 +27,69 @@ def score_bins(scores_BL: Tensor) -> Tensor:
     the outermost bins. Meant for scores on an unbounded scale, such as logits.
     """
     # Read from the bits of a float32, because a rounded logarithm could put two scores out of order.
-    bits_BL = (scores_BL.float().abs() + 1).view(torch.int32) - _BITS_OF_ONE
-    size_BL = (bits_BL >> (_MANTISSA_BITS - _BINS_PER_OCTAVE_LOG2)).clamp_(max=BINS // 2 - 1)
-    return torch.where(scores_BL < 0, ~size_BL, size_BL).long() + BINS // 2
+    # Adding 0 turns -0.0 into 0.0; the sign bit then says which scores are below 0.
+    score_BL = scores_BL.float() + 0.0
+    below_BL = score_BL.view(torch.int32) >> 31
+    size_BL = score_BL.abs_().add_(1).view(torch.int32).sub_(_BITS_OF_ONE)
+    size_BL.bitwise_right_shift_(_MANTISSA_BITS - _BINS_PER_OCTAVE_LOG2).clamp_(max=BINS // 2 - 1)
+    # With all bits flipped, 0, 1, .. of a score below 0 are -1, -2, ..
+    return size_BL.bitwise_xor_(below_BL).add_(BINS // 2).long()
+
+
+def empty_histograms(n_labels: int, *, weighted: bool = False, device: str = "cpu") -> Tensor:
+    """L×2×BINS zeros: of each label a histogram of all rows and one of the positive rows.
+
+    A label's two lie together, so that counting a label stays in the processor's cache.
+    """
+    dtype = torch.float64 if weighted else torch.int32
+    return torch.zeros(n_labels, 2, BINS, dtype=dtype, device=device)
 
 
 def add_to_histograms(
-    all_KL: Tensor, positive_KL: Tensor, scores_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None
+    histograms_L2K: Tensor, scores_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None
 ) -> None:
-    """Count a batch into the histograms of all rows and of the positive rows, in place.
-
-    In place because the histograms may be far larger than the batch.
+    """Count a batch, in place, because the histograms may be far larger than the batch.
 
     Args:
-        all_KL, positive_KL: int32; float64 if any batch has weights.
+        histograms_L2K: of all rows and of positive rows; int32, or float64 if any batch has weights.
         scores_BL: scores, larger = more relevant.
         y_BL: targets: 0 or 1, NaN where unknown.
         weight_B: weights of the rows; None where all are 1.
     """
-    bin_BL, count_BL = score_bins(scores_BL), entry_weights(y_BL, weight_B)
-    positive_BL = (y_BL > 0).to(positive_KL.dtype)
-    if count_BL is None:
-        count_BL = all_KL.new_ones(()).expand(bin_BL.shape)
-    elif weight_B is not None:
-        positive_BL = positive_BL * count_BL
-    all_KL.scatter_add_(0, bin_BL, count_BL.to(all_KL.dtype))
-    positive_KL.scatter_add_(0, bin_BL, positive_BL)
+    true_BL, count_BL = is_true(y_BL), entry_weights(y_BL, weight_B)
+    for labels in slices(len(histograms_L2K), CELLS // max(1, len(y_BL))):
+        bin_LB = score_bins(scores_BL[:, labels].T.contiguous())
+        all_LK, positive_LK = histograms_L2K[labels].unbind(1)
+        count_LB = None if count_BL is None else count_BL[:, labels].T.to(all_LK.dtype)
+        one_LB = all_LK.new_ones(()).expand(bin_LB.shape) if count_LB is None else count_LB
+        all_LK.scatter_add_(1, bin_LB, one_LB)
+        count_true(positive_LK, bin_LB, true_BL[:, labels], count_LB)
 
 
-def histogram_average_precision(all_KL: Tensor, positive_KL: Tensor, unit: float = 1.0) -> AveragePrecision:
+def histogram_average_precision(histograms_L2K: Tensor, unit: float = 1.0) -> AveragePrecision:
     """Average precision per label, with the bound, and the precision-recall curve at the bins' lower edges.
 
     Args:
-        all_KL: rows per bin, or the sums of their weights, from the lowest scores to the highest.
-        positive_KL: positive rows per bin, or the sums of their weights.
+        histograms_L2K: all and positive rows per bin, or the sums of their weights, from the lowest
+            scores to the highest.
         unit: no row with a weight above 0 weighs less than this; the bound is the wider the smaller it is.
     """
-    block = BLOCK_CELLS // len(all_KL)
-    pairs = zip(torch.split(all_KL, block, dim=1), torch.split(positive_KL, block, dim=1), strict=True)
-    blocks = [
-        _block(_best_first(everything, unit), _best_first(positive, unit)) for everything, positive in pairs
-    ]
-    return AveragePrecision(*(torch.cat(values) for values in zip(*blocks, strict=True)))
+    parts = histograms_L2K.split(max(1, CELLS // (2 * BINS)))
+    return concatenated(_block(*_best_first(part, unit)) for part in parts)
 
 
-def _best_first(counts_KL: Tensor, unit: float) -> Tensor:
-    counts_LK = counts_KL.flip(0).T
-    if counts_LK.is_floating_point():
-        return counts_LK.contiguous() / unit
-    return counts_LK.long().contiguous()
+def _best_first(histograms_L2K: Tensor, unit: float) -> tuple[Tensor, Tensor]:
+    """All rows and positive rows, from the highest scores to the lowest, in units of the smallest weight."""
+    flipped_L2K = histograms_L2K.flip(2)
+    counts_L2K = flipped_L2K / unit if flipped_L2K.is_floating_point() else flipped_L2K.long()
+    return counts_L2K[:, 0].contiguous(), counts_L2K[:, 1].contiguous()
 
 
 def _block(all_LK: Tensor, positive_LK: Tensor) -> AveragePrecision:
     """The same for a few labels, bins from the highest scores to the lowest."""
     predicted_LK, tp_LK = all_LK.cumsum(1), positive_LK.cumsum(1)
     n_L = tp_LK[:, -1]
-    lower_L, upper_L = _bounds(all_LK, positive_LK)
+    lower_L, upper_L = _bounds(all_LK, positive_LK, predicted_LK, tp_LK)
 
     at_LC = torch.searchsorted(tp_LK, curve_counts(n_L))
     tp_LC = tp_LK.gather(1, at_LC).double()
@@ -95,8 +102,10 @@ def _block(all_LK: Tensor, positive_LK: Tensor) -> AveragePrecision:
     )
 
 
-def _bounds(all_LK: Tensor, positive_LK: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest average precision of each label that the counts allow.
+def _bounds(
+    all_LK: Tensor, positive_LK: Tensor, predicted_LK: Tensor, tp_LK: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Smallest and largest average precision of each label that the counts (and their running sums) allow.
 
     Before a bin: t positives among r rows; in it: m positives and q others. A positive of the bin has
     precision at best (t+m)/(r+m): all its positives tied, above the others. At worst the j-th of them has
@@ -105,11 +114,13 @@ def _bounds(all_LK: Tensor, positive_LK: Tensor) -> tuple[Tensor, Tensor]:
     Weights of 1 or more, whole or not, stay within: a positive of weight w below b others adds at least
     w - (b-t) w/(b+w) at worst, and w/(b+w) <= digamma(b+w+1) - digamma(b+1) for every w >= 1.
     """
-    m_LK, q_LK = positive_LK.double(), (all_LK - positive_LK).double().clamp(min=0)
-    t_LK, r_LK = m_LK.cumsum(1) - m_LK, (m_LK + q_LK).cumsum(1) - m_LK - q_LK
-    best_LK = m_LK * (t_LK + m_LK) / (r_LK + m_LK).clamp(min=1)
-    behind_LK = r_LK + q_LK
-    harmonic_LK = torch.digamma(behind_LK + m_LK + 1) - torch.digamma(behind_LK + 1)
-    worst_LK = m_LK - (behind_LK - t_LK) * harmonic_LK
-    n_L = m_LK.sum(1)
-    return worst_LK.sum(1) / n_L, best_LK.sum(1) / n_L
+    # Bins without positives add nothing, and most have none.
+    label_P, bin_P = positive_LK.nonzero(as_tuple=True)
+    m_P, in_P = positive_LK[label_P, bin_P].double(), all_LK[label_P, bin_P].double()
+    t_P, q_P = tp_LK[label_P, bin_P].double() - m_P, (in_P - m_P).clamp(min=0)
+    r_P = (predicted_LK[label_P, bin_P] - all_LK[label_P, bin_P]).double()
+    best_P = m_P * (t_P + m_P) / (r_P + m_P).clamp(min=1)
+    harmonic_P = torch.digamma(r_P + q_P + m_P + 1) - torch.digamma(r_P + q_P + 1)
+    worst_P = m_P - (r_P + q_P - t_P) * harmonic_P
+    zero_L, n_L = torch.zeros_like(tp_LK[:, -1], dtype=torch.float64), tp_LK[:, -1]
+    return zero_L.index_add(0, label_P, worst_P) / n_L, zero_L.index_add(0, label_P, best_P) / n_L

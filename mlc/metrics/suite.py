@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from mlc.errors import UserError
-from mlc.metrics.accumulators import ExactAveragePrecision, HistogramAveragePrecision, SumAccumulator
+from mlc.metrics.accumulators import (
+    Accumulator,
+    ExactAveragePrecision,
+    HistogramAveragePrecision,
+    SumAccumulator,
+)
 from mlc.metrics.average_precision import AveragePrecision, label_mean
+from mlc.metrics.blocks import CELLS, ROWS, slices
 from mlc.metrics.calibration import (
     Reliability,
     calibration_metrics,
@@ -23,7 +28,9 @@ from mlc.metrics.calibration import (
 from mlc.metrics.decisions import decision_metrics, decision_sums, label_decisions
 from mlc.metrics.levels import level_metrics, level_sums
 from mlc.metrics.ranking import ranking_metrics, ranking_sums
+from mlc.metrics.weights import is_true, known_entries
 
+R = TypeVar("R")
 Mode = Literal["exact", "streaming"]
 _SUFFIX = {"calibrated": "", "uncalibrated": "_uncalibrated"}
 _BYTES_PER_CELL = 5  # float32 score, one byte of target
@@ -66,8 +73,9 @@ class SuiteResult:
 class EvaluationSuite:
     """Accumulates the metrics of a split, batch by batch.
 
-    Each part is a torchmetrics.Metric: when torch.distributed is up, `compute` merges the processes, and all
-    of them must call it.
+    Suites of parts of the rows merge: `merge` within a process, `compute(merged=True)` across processes.
+    Sums stay on the device of the batches until `compute`; on CUDA an update without ranking and average
+    precision does not wait for the device.
 
     Args:
         n_labels: number of labels L.
@@ -99,14 +107,14 @@ class EvaluationSuite:
         self._ks = [k for k in ks if k <= n_labels]
         self._undefined = _undefined(ks if ranking else (), n_labels, no_probabilities, no_uncalibrated)
         # The sums of no rows have the shapes of the sums of any rows.
-        y_0L = torch.zeros(0, n_labels)
+        y_0L = torch.zeros(0, n_labels, device=device)
         self._decisions = SumAccumulator(decision_sums(y_0L.bool(), y_0L))
         self._ranking = SumAccumulator(ranking_sums(y_0L, y_0L, self._ks)) if ranking else None
         self._average_precision: ExactAveragePrecision | HistogramAveragePrecision | None = None
         if average_precision and mode == "exact":
             self._average_precision = ExactAveragePrecision(n_labels=n_labels)
         elif average_precision:
-            self._average_precision = HistogramAveragePrecision(n_labels=n_labels)
+            self._average_precision = HistogramAveragePrecision(n_labels=n_labels, device=device)
         self._log_loss = None if no_probabilities else SumAccumulator(log_loss_sums(y_0L, y_0L))
         absent = {"calibrated": no_probabilities, "uncalibrated": no_uncalibrated}
         self._calibration = {
@@ -114,10 +122,10 @@ class EvaluationSuite:
         }
         self._n_levels = levels or 0
         self._levels = SumAccumulator(level_sums(y_0L.long(), y_0L, n_levels=levels)) if levels else None
-        for part in self.parts():
-            part.to(device)
+        self._device = device
+        self._diverged = torch.zeros((), dtype=torch.bool, device=device)
 
-    def parts(self) -> list[Metric]:
+    def parts(self) -> list[Accumulator[Any]]:
         """The accumulators in use."""
         parts = (self._decisions, self._ranking, self._average_precision, self._log_loss, self._levels)
         return [part for part in (*parts, *self._calibration.values()) if part is not None]
@@ -126,6 +134,13 @@ class EvaluationSuite:
         """Forget all batches."""
         for part in self.parts():
             part.reset()
+        self._diverged = torch.zeros_like(self._diverged)
+
+    def merge(self, other: "EvaluationSuite") -> None:
+        """Add the batches of a suite that was made with the same arguments."""
+        for part, others in zip(self.parts(), other.parts(), strict=True):
+            part.merge(others)
+        self._diverged = self._diverged | other._diverged
 
     def update(
         self,
@@ -165,21 +180,54 @@ class EvaluationSuite:
             raise ValueError(f"expected probabilities {list(self._calibration)}, got {list(given)}")
         if len(levels) != (0 if self._levels is None else 2):
             raise ValueError("decided and true levels belong to a suite with `levels`, and to no other")
-        if scores_BL.isnan().any():
-            raise UserError("The model's scores are NaN: training has diverged; lower the learning rate.")
-
-        self._decisions.update(decision_sums(decisions_BL, y_BL, weight_B))
-        if self._ranking is not None:
-            self._ranking.update(ranking_sums(scores_BL, y_BL, self._ks, weight_B))
-        if self._average_precision is not None:
+        self._note_divergence(scores_BL)
+        # Where all are known, one byte says what a target is, and nobody looks for unknown ones again.
+        y_BL = y_BL if known_entries(y_BL) is not None else is_true(y_BL)
+        if isinstance(self._average_precision, ExactAveragePrecision):
             self._average_precision.update(scores_BL, y_BL, weight_B)
-        if self._log_loss is not None:
-            self._log_loss.update(log_loss_sums(given["calibrated"], y_BL, weight_B))
-        for name, p_BL in given.items():
-            self._calibration[name].update(calibration_sums(p_BL, y_BL, weight_B))
+        for rows in slices(len(y_BL), ROWS):
+            self._add(
+                decisions_BL[rows],
+                scores_BL[rows],
+                {name: p_BL[rows] for name, p_BL in given.items()},
+                y_BL[rows],
+                None if weight_B is None else weight_B[rows],
+            )
         if self._levels is not None and levels_BL is not None and y_levels_BL is not None:
             sums = level_sums(levels_BL, y_levels_BL, weight_B, n_levels=self._n_levels)
             self._levels.update(sums)
+
+    def _add(
+        self,
+        decisions_BL: Tensor,
+        scores_BL: Tensor,
+        given: Mapping[str, Tensor],
+        y_BL: Tensor,
+        weight_B: Tensor | None,
+    ) -> None:
+        """Add the sums of a block of rows."""
+        for name, p_BL in given.items():
+            self._calibration[name].update(calibration_sums(p_BL, y_BL, weight_B))
+        if isinstance(self._average_precision, HistogramAveragePrecision):
+            self._average_precision.update(scores_BL, y_BL, weight_B)
+        if self._ranking is not None:
+            self._ranking.update(ranking_sums(scores_BL, y_BL, self._ks, weight_B))
+        for rows in slices(len(y_BL), CELLS // self._n_labels):
+            few_B = None if weight_B is None else weight_B[rows]
+            self._decisions.update(decision_sums(decisions_BL[rows], y_BL[rows], few_B))
+            if self._log_loss is not None:
+                self._log_loss.update(log_loss_sums(given["calibrated"][rows], y_BL[rows], few_B))
+
+    def _note_divergence(self, scores_BL: Tensor) -> None:
+        """Raise where a score is NaN; on CUDA `compute` does, for to look here would wait for the device."""
+        if scores_BL.numel():
+            self._diverged = self._diverged | scores_BL.amax().isnan()
+        if scores_BL.is_cpu:
+            self._stop_if_diverged()
+
+    def _stop_if_diverged(self) -> None:
+        if self._diverged:
+            raise UserError("The model's scores are NaN: training has diverged; lower the learning rate.")
 
     def _check(self, values: Sequence[Tensor], weight_B: Tensor | None) -> None:
         """The shapes of all there is for each entry, and of the weights."""
@@ -189,14 +237,23 @@ class EvaluationSuite:
         if weight_B is not None and weight_B.shape != shape[:1]:
             raise ValueError(f"weights must have shape {shape[:1]}, got {tuple(weight_B.shape)}")
 
-    def compute(self) -> SuiteResult:
-        """The metrics of all batches (and processes) since the last reset.
+    def compute(self, *, merged: bool = False) -> SuiteResult:
+        """The metrics of all batches since the last reset.
+
+        Args:
+            merged: of all processes together; each must call this, and gets the same result. Without it a
+                process gets the metrics of its own batches.
 
         Raises:
-            UserError: nothing is known of any row.
+            UserError: nothing is known of any row, or a score was NaN.
             ValueError: there were none.
         """
-        decided = self._decisions.merged()
+        self._stop_if_diverged()
+
+        def result(part: Accumulator[R]) -> R:
+            return part.merged() if merged else part.compute()
+
+        decided = result(self._decisions)
         if decided.unlabelled_rows > 0 and decided.rows == 0:
             raise UserError("Every target of this split is unknown: metrics need rows with known labels.")
         if decided.rows == 0:
@@ -204,18 +261,18 @@ class EvaluationSuite:
         values: dict[str, float | None] = {**decision_metrics(decided)}
         per_label = label_decisions(decided)
         if self._ranking is not None:
-            values |= ranking_metrics(self._ranking.merged(), self._ks)
+            values |= ranking_metrics(result(self._ranking), self._ks)
         if self._log_loss is not None:
-            values["log_loss"] = log_loss(self._log_loss.merged())
+            values["log_loss"] = log_loss(result(self._log_loss))
         if self._levels is not None:
-            values |= level_metrics(self._levels.merged())
-        calibration = {name: part.merged() for name, part in self._calibration.items()}
+            values |= level_metrics(result(self._levels))
+        calibration = {name: result(part) for name, part in self._calibration.items()}
         for name, sums in calibration.items():
             values |= {metric + _SUFFIX[name]: value for metric, value in calibration_metrics(sums).items()}
             per_label["ece" + _SUFFIX[name]] = label_calibration_error(sums)
 
         accumulator = self._average_precision
-        average_precision = None if accumulator is None else accumulator.merged()
+        average_precision = None if accumulator is None else result(accumulator)
         if average_precision is not None:
             per_label["ap"] = average_precision.ap_L
             values["map"] = label_mean(average_precision.ap_L)

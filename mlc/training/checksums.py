@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 24  # copied at a time, where rows do not lie in one piece
 _CHUNK_ROWS = 1 << 14  # likewise, where the size of a row is not known
-_HEX_DIGITS = 32
+HEX_DIGITS = 32
 _INT32 = torch.iinfo(torch.int32)
 
 
@@ -133,4 +133,4 @@ def _rows_at_a_time(values: Tensor) -> int:
 
 
 def _text(sha: "_Hash") -> str:
-    return sha.hexdigest()[:_HEX_DIGITS]
+    return sha.hexdigest()[:HEX_DIGITS]

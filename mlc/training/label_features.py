@@ -36,13 +36,14 @@ class DenseFeatures(Features):
 
     Args:
         x_BD: the features.
-        dtype: the number format of the products; None for that of the features.
+        dtype: of what comes out of the products.
+        precision: of the numbers that are multiplied; None for the same.
     """
 
-    def __init__(self, x_BD: Tensor, dtype: torch.dtype | None = None):
-        self._x_BD = x_BD.detach().to(dtype or x_BD.dtype)
+    def __init__(self, x_BD: Tensor, dtype: torch.dtype, precision: torch.dtype | None = None):
+        self._x_BD = x_BD.detach().to(precision or dtype)
         self._gradient_BD = torch.zeros_like(x_BD, requires_grad=False) if x_BD.requires_grad else None
-        self._out = x_BD.dtype if dtype is None else torch.float32
+        self._out = dtype
 
     def times(self, block_DC: Tensor) -> Tensor:
         """X W."""
@@ -69,7 +70,7 @@ class DenseFeatures(Features):
 
 
 class SparseFeatures(Features):
-    """Sparse rows, at the cost of the entries that are there. They are data, so nobody asks for their gradient.
+    """Sparse rows, at the cost of the entries that are there; they are data and have no gradient.
 
     Both products are sums of weighted rows, an embedding bag: the logits add up the rows of W that a row of X
     names; the gradient adds up the rows of G that a column of X names, for which X is turned around once a

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mlc.training.label_features import Features
+from mlc.training.memory_light import BlockedWeight
 
 _BLOCK_NUMBERS = 2**18  # a block of so many float32 weights, its gradient and two moments are four megabytes
 _FEWEST_LABELS = 64  # of a block: below, calls cost more than the cache saves
@@ -49,11 +50,11 @@ class LabelBlocks(nn.Module):
         self.out_features = linear.out_features
         self.size = size
         blocks = math.ceil(linear.out_features / size)
-        self.weight_KDC = nn.Parameter(linear.weight.new_zeros(blocks, linear.in_features, size))
+        self.weight_KDC = BlockedWeight(linear.weight.detach().new_zeros(blocks, linear.in_features, size))
         self.bias_L = nn.Parameter(linear.bias.detach().clone())
         self._fill(linear.weight.detach())
-        self.register_state_dict_post_hook(_as_linear)
-        self.register_load_state_dict_pre_hook(_from_linear)
+        self.register_state_dict_post_hook(_as_linear)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_from_linear)  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         """Number of blocks K."""

@@ -16,8 +16,13 @@ class BlockTargets(ABC):
 
     @property
     @abstractmethod
-    def count_B(self) -> Tensor:  # noqa: N802 - the shape suffix
+    def n_true(self) -> Tensor:
         """B numbers of labels that are known to be true, in the type of the logits."""
+
+    @property
+    @abstractmethod
+    def all_known(self) -> bool:
+        """Whether it is certain, without a look at the numbers, that no target is unknown."""
 
     @abstractmethod
     def whole(self) -> Tensor:
@@ -57,8 +62,12 @@ class _DenseTargets(BlockTargets):
     labels: Sequence[slice]
 
     @property
-    def count_B(self) -> Tensor:
+    def n_true(self) -> Tensor:
         return split_unknown(self.y_BL)[0].sum(1)
+
+    @property
+    def all_known(self) -> bool:
+        return False
 
     def whole(self) -> Tensor:
         return ~self.y_BL.isnan().any(1)
@@ -104,8 +113,12 @@ class _SparseTargets(BlockTargets):
         return cls(row_P, label_P, first, counts_B, labels)
 
     @property
-    def count_B(self) -> Tensor:
+    def n_true(self) -> Tensor:
         return self.counts_B
+
+    @property
+    def all_known(self) -> bool:
+        return True
 
     def whole(self) -> Tensor:
         return torch.ones_like(self.counts_B, dtype=torch.bool)

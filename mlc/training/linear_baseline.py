@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlc.data.dataset import Input, Split
+from mlc.data.positives import positives
 from mlc.errors import UserError
 from mlc.heads.sigmoid import SigmoidHead
 from mlc.inputs import MAIN
@@ -87,6 +88,7 @@ def fit_linear(network: Network, train: Split, settings: LinearBaseline) -> None
     if x_ND.shape[1] != head.logits.in_features:
         raise UserError("trainer=linear_baseline fits backbone=linear: leave backbone= away")
     weight_N = None if train.weight_N is None else train.weight_N.double().cpu().numpy()
+    column = _columns(train)
     class_weight = "balanced" if settings.balanced else None
     make: Callable[[], Any] = (
         (lambda: LinearSVC(C=settings.cost, class_weight=class_weight, random_state=0))
@@ -95,19 +97,16 @@ def fit_linear(network: Network, train: Split, settings: LinearBaseline) -> None
     )
 
     def fit_label(label: int) -> tuple[NDArray[np.float64], float]:
-        y_N = _label(train, label)
-        rows = np.flatnonzero(~np.isnan(y_N))
-        share = (
-            float(np.average(y_N[rows], weights=None if weight_N is None else weight_N[rows]))
-            if len(rows)
-            else 0
-        )
+        y_N, x, weights = column(label), x_ND, weight_N
+        known_N = ~np.isnan(y_N)
+        if not known_N.all():  # else nothing is copied
+            y_N, x = y_N[known_N], x_ND[known_N]
+            weights = None if weight_N is None else weight_N[known_N]
+        share = float(np.average(y_N, weights=weights)) if len(y_N) else 0
         if share in (0, 1):
             share = min(max(share, _TINY), 1 - _TINY)
             return np.zeros(x_ND.shape[1]), float(np.log(share / (1 - share)))
-        fitted = make().fit(
-            x_ND[rows], y_N[rows].astype(int), sample_weight=None if weight_N is None else weight_N[rows]
-        )
+        fitted = make().fit(x, y_N.astype(int), sample_weight=weights)
         return fitted.coef_[0], float(fitted.intercept_[0])
 
     # liblinear lets go of the interpreter while it works.
@@ -117,14 +116,22 @@ def fit_linear(network: Network, train: Split, settings: LinearBaseline) -> None
             head.logits.bias[label] = bias
 
 
-def _label(train: Split, label: int) -> NDArray[np.float64]:
-    if isinstance(train.y_NL, Tensor):
-        return train.y_NL[:, label].double().cpu().numpy()
-    places, length_N = train.y_NL.places(torch.arange(len(train)))
-    row_of = torch.repeat_interleave(torch.arange(len(train)), length_N)
-    y_N = torch.zeros(len(train), dtype=torch.float64)
-    y_N[row_of[train.y_NL.ids_M[places] == label]] = 1
-    return y_N.numpy()
+def _columns(train: Split) -> Callable[[int], NDArray[np.float64]]:
+    """What gives the targets of a label: 0, 1, or NaN where unknown."""
+    y_NL = train.y_NL
+    if isinstance(y_NL, Tensor):
+        return lambda label: y_NL[:, label].double().cpu().numpy()
+    from scipy.sparse import csc_matrix
+
+    rows, labels = positives(y_NL)
+    by_label = csc_matrix((np.ones(len(rows), dtype=np.int8), (rows, labels)), shape=y_NL.shape)
+
+    def of_label(label: int) -> NDArray[np.float64]:
+        y_N = np.zeros(len(train))
+        y_N[by_label.indices[by_label.indptr[label] : by_label.indptr[label + 1]]] = 1
+        return y_N
+
+    return of_label
 
 
 def _features(train: Split) -> "csr_matrix | NDArray[np.float64]":

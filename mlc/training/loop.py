@@ -129,7 +129,7 @@ def _step(session: Session, train: Split, rows_B: Tensor) -> tuple[Tensor, Tenso
     own_B = processes.own_part(rows_B)
     # A process that has no row of a small last batch must still take part: its row counts nothing.
     counted = len(own_B)
-    parts = (own_B if counted else rows_B[:1]).split(session.settings.micro_batch_size or len(rows_B))
+    parts = _parts(own_B if counted else rows_B[:1], session.settings.micro_batch_size)
     total = torch.zeros((), device=session.device)
     stepper.begin()
     for i, part_B in enumerate(parts):
@@ -145,6 +145,14 @@ def _step(session: Session, train: Split, rows_B: Tensor) -> tuple[Tensor, Tenso
     if session.average is not None:
         session.average.update()
     return total, bad
+
+
+def _parts(rows_B: Tensor, size: int | None) -> list[Tensor]:
+    """The rows that go through the network at once; a last single one joins those before, as in an epoch."""
+    parts = list(rows_B.split(size or len(rows_B)))
+    if len(parts) > 1 and len(parts[-1]) == 1 != size:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
 
 
 def _observe(session: Session, metrics: Mapping[str, float]) -> bool:

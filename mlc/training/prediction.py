@@ -16,6 +16,7 @@ from mlc.outputs.base import LabelOutput, NotDefinedError
 from mlc.outputs.levels import LabelLevels
 from mlc.training.csv_cells import safe_cell
 from mlc.training.files import atomic_path
+from mlc.training.text_table import printable
 
 
 @torch.no_grad()
@@ -72,12 +73,13 @@ def predict_text(
     with torch.no_grad():
         (row,) = _rows(classifier, [inputs])
     order = sorted(range(len(label_names)), key=lambda label: -row.values_L[label])
-    width = max(map(len, label_names))
+    names = [printable(name) for name in label_names]
+    width = max(map(len, names))
     lines = [
-        f"{'*' if row.decided_L[label] else ' '} {label_names[label]:<{width}}  {row.values_L[label]:.3f}"
+        f"{'*' if row.decided_L[label] else ' '} {names[label]:<{width}}  {row.values_L[label]:.3f}"
         for label in order
     ]
-    decided = [label_names[label] for label in order if row.decided_L[label]]
+    decided = [names[label] for label in order if row.decided_L[label]]
     return "\n".join([*lines, f"{row.kind}; * decided: {', '.join(decided) if decided else 'no label'}"])
 
 

@@ -1,6 +1,7 @@
 """Where the numbers of a run come from: code, versions, machine, command, and a checksum of all it reads."""
 
 import functools
+import hashlib
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ import torch
 import mlc
 from mlc.errors import UserError
 from mlc.training import processes
-from mlc.training.checksums import digest, digest_tensors
+from mlc.training.checksums import HEX_DIGITS, digest, digest_tensors
 from mlc.training.files import atomic_write_text
 from mlc.training.job import Job
 
@@ -38,6 +39,7 @@ class Sitting:
     Args:
         command: the words after `python`, as given.
         versions: of Python, mlc and the packages that compute or read.
+        code: checksum of the package's files, whatever git knows about them.
         commit: git's `id` of the code, and whether that was `dirty` (None where git cannot say); None where
             mlc runs from a wheel.
         machine: what else decides the last digits: system, vector instructions, threads, device.
@@ -45,6 +47,7 @@ class Sitting:
 
     command: tuple[str, ...]
     versions: Mapping[str, str]
+    code: str
     commit: Mapping[str, Any] | None
     machine: Mapping[str, Any]
 
@@ -52,7 +55,7 @@ class Sitting:
     def here(cls, *, device: str) -> Self:
         """This process, which trains on this device."""
         # Not sys.argv: Hydra reads that, and is given its words in another order.
-        return cls(tuple(sys.orig_argv[1:]), _versions(), _commit(), _machine(device))
+        return cls(tuple(sys.orig_argv[1:]), _versions(), _code(), _commit(), _machine(device))
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ class Provenance:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format_version"] != FORMAT_VERSION:
                 raise ValueError(f"its format is {content['format_version']}, not {FORMAT_VERSION}")
+            if not content["sittings"]:
+                raise ValueError("it names no process")
             return cls(
                 seed=content["seed"],
                 data=dict(content["data"]),
@@ -151,17 +156,16 @@ def differences(then: Sequence[Sitting], now: Sitting) -> list[str]:
     Commands are left out: they differ always, and what they chose stands in the config.
     """
     found = []
-    for group in ("versions", "commit", "machine"):
-        before = [getattr(sitting, group) or {} for sitting in then]
-        after = getattr(now, group) or {}
-        for key in dict.fromkeys([key for values in (*before, after) for key in values]):
-            old = list(dict.fromkeys(_shown(values.get(key)) for values in before))
-            new = _shown(after.get(key))
-            if old != [new]:
-                found.append(f"{_name(group, key)} {' and '.join(old)} then, {new} now")
-    # The same commit, and yet perhaps not the same code.
-    if any((sitting.commit or {}).get("dirty") for sitting in (*then, now)):
-        found.append("code with changes that are in no commit")
+    for group in ("versions", "machine"):
+        before = [getattr(sitting, group) for sitting in then]
+        after = getattr(now, group)
+        for key in dict.fromkeys(key for values in (*before, after) for key in values):
+            old, new = {str(values.get(key)): None for values in before}, str(after.get(key))
+            if list(old) != [new]:
+                found.append(f"{key} {' and '.join(old)} then, {new} now")
+    if {sitting.code for sitting in then} != {now.code}:
+        commits = {_named(sitting.commit): None for sitting in then}
+        found.append(f"the code of mlc ({' and '.join(commits)} then, {_named(now.commit)} now)")
     return found
 
 
@@ -174,18 +178,28 @@ _PARTS = {
 }
 
 
-def _name(group: str, key: str) -> str:
-    return {"id": "commit", "dirty": "uncommitted changes"}.get(key, key) if group == "commit" else key
-
-
-def _shown(value: Any) -> str:
-    return {None: "none", True: "yes", False: "no"}.get(value, str(value))
+def _named(commit: Mapping[str, Any] | None) -> str:
+    if commit is None:
+        return "no commit known"
+    return f"commit {str(commit.get('id'))[:10]}{' with changes' if commit.get('dirty') else ''}"
 
 
 def _sitting(entry: Mapping[str, Any]) -> Sitting:
     return Sitting(
-        tuple(map(str, entry["command"])), dict(entry["versions"]), entry["commit"], dict(entry["machine"])
+        command=tuple(map(str, entry["command"])),
+        versions=_checked(entry["versions"]),
+        code=str(entry["code"]),
+        commit=None if entry["commit"] is None else _checked(entry["commit"]),
+        machine=_checked(entry["machine"]),
     )
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values, which are shown: a stranger's file must not write to the terminal."""
+    for text in (*values, *values.values()):
+        if not str(text).isprintable():
+            raise ValueError("it holds signs that cannot be printed")
+    return dict(values)
 
 
 def _versions() -> dict[str, str]:
@@ -215,7 +229,16 @@ def _machine(device: str) -> dict[str, Any]:
     return machine
 
 
-@functools.cache  # the code of a process is that which it was started with
+@functools.cache  # a process keeps the code that it was started with
+def _code() -> str:
+    package = Path(mlc.__file__).parent
+    sha = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        sha.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha.hexdigest()[:HEX_DIGITS]
+
+
+@functools.cache
 def _commit() -> dict[str, Any] | None:
     """The commit of the checkout that mlc runs from; None in a wheel, or where git cannot be asked."""
     checkout = Path(mlc.__file__).parent.parent

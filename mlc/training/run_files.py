@@ -47,6 +47,11 @@ class RunFiles:
         return self.folder / "profile"
 
     @property
+    def preparation(self) -> Path:
+        """How inputs are prepared, where another run has fitted it (init_from); written at the start."""
+        return self.folder / "preparation.safetensors"
+
+    @property
     def classifier(self) -> Path:
         """The trained and fitted classifier, written when training has ended."""
         return self.folder / "classifier.safetensors"

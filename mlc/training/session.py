@@ -121,9 +121,7 @@ class Session:
             network.backbone.compile(mode=settings.compile)
             network.head.compile(mode=settings.compile)
         objective = Objective(network, loss, precision=settings.precision)
-        self._shared = (
-            DistributedDataParallel(objective, find_unused_parameters=True) if processes.size() > 1 else None
-        )
+        self._shared = _shared(objective, settings) if processes.size() > 1 else None
         self._objective = self._shared or objective
 
     @property
@@ -174,3 +172,12 @@ class Session:
             torch.set_rng_state(state["random"]["cpu"][rank])
         if self.device != "cpu" and rank < len(state["random"]["cuda"]):
             torch.cuda.set_rng_state(state["random"]["cuda"][rank], self.device)
+
+
+def _shared(objective: Objective, settings: TrainerSettings) -> DistributedDataParallel:
+    """The objective whose gradients are the means over the processes, also where some parameters have none.
+
+    A static graph finds these without looking for them in every step, but not while gradients are added up.
+    """
+    cut = settings.micro_batch_size is not None and settings.micro_batch_size < settings.batch_size
+    return DistributedDataParallel(objective, static_graph=not cut, find_unused_parameters=cut)

@@ -4,6 +4,17 @@ import unicodedata
 from collections.abc import Sequence
 
 LONGEST_NAME = 32
+_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def printable(text: str) -> str:
+    """The same text with the signs spelt out that would command a terminal, or turn the line around."""
+    return "".join(
+        sign.encode("unicode_escape").decode()
+        if unicodedata.category(sign) == "Cc" or sign in _OVERRIDES
+        else sign
+        for sign in text
+    )
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
@@ -19,7 +30,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 def shorten(name: str, longest: int = LONGEST_NAME) -> str:
     """A name in one line of at most so many characters."""
-    line = " ".join(name.split())
+    line = printable(" ".join(name.split()))
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 

@@ -28,7 +28,7 @@ from mlc.experiment.compose import compose_runs
 from mlc.experiment.recipe import Recipe, read_recipe
 from mlc.training.evaluation import evaluate, fit_on_validation, predict_split
 from mlc.training.job import Job
-from mlc.training.loop import objective
+from mlc.training.objective import objective
 from tests.contract.grid import CONFIGS, names
 from tests.integration.tiny_mulan import write_mulan
 
@@ -137,7 +137,7 @@ def two_steps(job: Job) -> list[torch.Tensor]:
     optimizer = job.make_optimizer(network.parameters())
     losses = []
     for rows_B in torch.arange(len(train)).chunk(2):
-        loss = objective(network, job.classifier.loss, train.select(rows_B), bf16=False)
+        loss = objective(network, job.classifier.loss, train.select(rows_B))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

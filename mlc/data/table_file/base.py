@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mlc.data.notes import counted
 from mlc.errors import UserError
 
 Cell = Any  # text, a number, true or false, a list, or None where the file has nothing
@@ -46,7 +47,8 @@ class TableFile(ABC):
         self.path = path
         self.names = tuple(names)
         self.notes = list(notes)
-        self.n_blank = 0  # blank lines that were skipped so far
+        self.n_blank = 0  # blank lines between rows that were skipped so far
+        self.n_hollow = 0  # rows without anything in their cells that were skipped so far
 
     @abstractmethod
     def chunks(self, columns: Sequence[str], *, chunk_rows: int) -> Iterator[Chunk]:
@@ -59,6 +61,19 @@ class TableFile(ABC):
         Raises:
             UserError: the file is malformed; says where.
         """
+
+    def gap_notes(self) -> list[str]:
+        """Sentences on what was skipped."""
+        notes = []
+        if self.n_blank:
+            lines = counted(self.n_blank, "blank line", "blank lines")
+            notes.append(f"{lines} between rows {'was' if self.n_blank == 1 else 'were'} skipped.")
+        if self.n_hollow:
+            rows = counted(
+                self.n_hollow, "row whose cells are all blank was", "rows whose cells are all blank were"
+            )
+            notes.append(f"{rows} skipped.")
+        return notes
 
     def find(self, column: str, *, option: str) -> str:
         """The name of a column as the file writes it.

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from mlc.data.lines import NumberedLines
+from mlc.data.notes import counted
 from mlc.data.table_file.base import Chunk, TableFile, composed
 from mlc.errors import UserError
 
@@ -15,8 +16,9 @@ _NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 class DelimitedFile(TableFile):
     """A text file with a header and one row per record; quoted cells may span lines.
 
-    The place of a row is the line in which it starts. Blank lines are skipped. Columns without a name, such
-    as the row numbers that some programs write, are not read.
+    The place of a row is the line in which it starts. Blank lines are skipped, and so are rows of several
+    cells that are all blank, such as spreadsheets write below the last one. Columns without a name, such as
+    the row numbers that some programs write, are not read.
 
     Args:
         path: the file, in UTF-8, with or without a byte-order mark.
@@ -49,7 +51,10 @@ class DelimitedFile(TableFile):
         if self._delimiter != delimiters[0]:
             notes.append(f"The cells of {path.name} are separated by {_NAMES[self._delimiter]}.")
         if len(named) < len(names):
-            notes.append(f"{len(names) - len(named)} columns without a name are not read.")
+            unnamed = counted(
+                len(names) - len(named), "column without a name is", "columns without a name are"
+            )
+            notes.append(f"{unnamed} not read.")
         super().__init__(path, named, notes=notes)
 
     def chunks(self, columns: Sequence[str], *, chunk_rows: int) -> Iterator[Chunk]:
@@ -61,8 +66,8 @@ class DelimitedFile(TableFile):
             for line, row in chunk:
                 if len(row) != self._n_cells:
                     raise self.error(
-                        f"the row has {len(row)} cells, but the header has {self._n_cells}; put cells that "
-                        f"hold the separator {self._delimiter!r} in double quotes.",
+                        f"the row has {counted(len(row), 'cell')}, but the header has {self._n_cells}; put "
+                        f"cells that hold the separator {self._delimiter!r} in double quotes.",
                         place=line,
                     )
             cells = {
@@ -87,8 +92,8 @@ class DelimitedFile(TableFile):
         return max(delimiters, key=found.__getitem__)
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """Every record that is no blank line, with the line in which it starts."""
-        n_blank = 0
+        """Every record that holds something, with the line in which it starts."""
+        n_blank = n_hollow = 0
         with open(self.path, "rb") as file:
             lines = NumberedLines(file, self.path)
             reader = csv.reader(_whole(lines), delimiter=self._delimiter, strict=True)
@@ -101,9 +106,13 @@ class DelimitedFile(TableFile):
                 if row is None:
                     return
                 # Where rows have one cell, one of spaces is an empty cell, as "" is.
-                if row and (len(row) > 1 or self._n_cells == 1 or row[0].strip()):
+                filled = any(cell.strip() for cell in row)
+                if filled or (row and self._n_cells == 1) or (len(row) > 1 and not self._n_cells):
                     self.n_blank = n_blank
                     yield start, row
+                elif len(row) > 1:
+                    n_hollow += 1
+                    self.n_hollow = n_hollow
                 else:
                     n_blank += 1
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from mlc.data.table_file.base import Chunk, TableFile, composed
+from mlc.data.table_file.base import Cell, Chunk, TableFile, composed
 from mlc.errors import UserError
 
 
@@ -32,6 +32,8 @@ class ParquetTable(TableFile):
             stored = self._file.schema_arrow.names
         except self._errors as error:
             raise self._damaged(path, error) from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: the name of a column is not UTF-8; write the file anew.") from error
         # The name in the file of every column, by its composed name.
         self._stored = {composed(name.strip()): name for name in stored}
         if len(self._stored) < len(stored):
@@ -47,7 +49,7 @@ class ParquetTable(TableFile):
         try:
             for batch in self._file.iter_batches(chunk_rows, columns=stored):
                 cells = {
-                    name: batch.column(batch.schema.get_field_index(stored_name)).to_pylist()
+                    name: self._cells(name, batch.column(batch.schema.get_field_index(stored_name)), start)
                     for name, stored_name in zip(columns, stored, strict=True)
                 }
                 if batch.num_rows:
@@ -55,10 +57,35 @@ class ParquetTable(TableFile):
                 start += batch.num_rows
         except self._errors as error:
             raise self._damaged(self.path, error) from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{self.path}: a text is not UTF-8; write the file anew.") from error
+
+    def _cells(self, name: str, column: Any, start: int) -> list[Cell]:
+        """The cells of a column from row `start` on."""
+        from pyarrow import ArrowException, types
+
+        if types.is_timestamp(column.type) and column.type.unit == "ns":  # finer than Python's dates
+            from pyarrow import timestamp
+
+            column = column.cast(timestamp("us", column.type.tz), safe=False)
+        # KeyError: a time zone that nobody knows.
+        wrong = (ArrowException, ValueError, OverflowError, KeyError)
+        try:
+            return list(column.to_pylist())
+        except wrong as error:
+            for row, cell in enumerate(column, start):
+                try:
+                    cell.as_py()
+                except UnicodeDecodeError:
+                    raise self.error(f"{name} is not UTF-8; write the file anew.", place=row) from error
+                except wrong as reason:
+                    raise self.error(
+                        f"{name} cannot be read ({_line(reason)}); write it as a text or a number.", place=row
+                    ) from error
+            raise
 
     @staticmethod
     def _damaged(path: Path, error: Exception) -> UserError:
-        reason = " ".join(str(error).split())
-        return UserError(f"{path} is no whole Parquet file ({reason}); write it anew.")
+        return UserError(f"{path} is no whole Parquet file ({_line(error)}); write it anew.")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -37,7 +37,8 @@ def read_pretrained(model: str) -> PretrainedFiles:
         from transformers import AutoTokenizer
     except ImportError:
         raise missing_extra() from None
-    folder = Path(model) if Path(model).is_dir() else _from_hub(model)
+    here = Path(model).expanduser()
+    folder = here if here.is_dir() else _from_hub(model)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -196,7 +196,10 @@ class Tfidf(TextEncoder):
             for block in blocks
         ]
         n_empty = int((n_terms_N == 0).sum())
-        return FittedTfidf(blocks, notes=notes + empty_note(n_empty, len(texts), what="have none of these"))
+        return FittedTfidf(
+            blocks,
+            notes=notes + empty_note(n_empty, len(texts), one="has none of these", many="have none of these"),
+        )
 
     def _fit(self, counting: Counting, texts: Sequence[str]) -> "tuple[TfidfVectorizer, csr_matrix]":
         vectorizer = counting.vectorizer(min_count=self.min_count, max_features=self.max_features)

@@ -42,7 +42,7 @@ def test_rows_are_what_the_files_say(folder: Path) -> None:
 def test_oddities_are_counted(folder: Path) -> None:
     masked, blank = read_goemotions().notes
     assert masked.startswith("1 of 6 texts hold [NAME] or [RELIGION]")
-    assert blank == "1 of 6 texts are empty."
+    assert blank == "1 of 6 texts is empty."
 
 
 def test_the_published_split_is_loaded(folder: Path) -> None:

@@ -56,7 +56,7 @@ def test_lists_need_no_delimiter() -> None:
         found, ["3", "a", "b", "true"], [[0, 1, 1, 0], [0] * 4, unknown, unknown, [1, 0, 0, 1], unknown]
     )
     assert found.notes == (
-        "1 cells of tags are null, which says that the labels are unknown; "
+        "1 cell of tags is null, which says that the labels are unknown; "
         "an empty list or text says that there are none.",
     )
 

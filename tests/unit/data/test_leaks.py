@@ -31,9 +31,9 @@ def test_texts_that_differ_in_case_and_blanks_only_are_the_same() -> None:
     }
     assert leak_notes(parts) == [
         "2 of 5 training rows repeat the inputs of another.",
-        "1 of 2 validation rows have the same inputs as a training row (the first is “Three”).",
+        "1 of 2 validation rows has the same inputs as a training row (the first is “Three”).",
         "2 of 5 test rows have the same inputs as a training row (the first is “STRASSE”).",
-        "1 of 5 test rows have the same inputs as a validation row (the first is “four”).",
+        "1 of 5 test rows has the same inputs as a validation row (the first is “four”).",
     ]
 
 
@@ -43,7 +43,7 @@ def test_nothing_in_common_is_nothing_to_say() -> None:
 
 def test_a_long_text_is_shortened() -> None:
     notes = leak_notes({"train": texts("x" * 80), "valid": texts("a"), "test": texts("x" * 80)})
-    assert notes == [f"1 of 1 test rows have the same inputs as a training row (the first is “{'x' * 59}…”)."]
+    assert notes == [f"1 of 1 test row has the same inputs as a training row (the first is “{'x' * 59}…”)."]
 
 
 def test_numbers_are_the_same_to_the_last_bit() -> None:
@@ -87,7 +87,7 @@ def test_rows_of_several_inputs_are_the_same_when_all_are() -> None:
     train = examples(2, text=["a", "b"], codes=codes([[1], [2]]))
     test = examples(3, text=["a", "B", "b"], codes=codes([[2], [2], [1]]))
     notes = leak_notes({"train": train, "valid": texts("z"), "test": test})
-    assert notes == ["1 of 3 test rows have the same inputs as a training row (the first is “B”)."]
+    assert notes == ["1 of 3 test rows has the same inputs as a training row (the first is “B”)."]
 
 
 def test_a_hundred_thousand_texts_take_less_than_a_second() -> None:

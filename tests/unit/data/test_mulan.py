@@ -101,9 +101,9 @@ def test_standardisation_is_fitted_on_the_training_rows_only(folder: Path) -> No
 def test_notes_say_what_was_assumed(folder: Path) -> None:
     notes = " ".join(small().load(seed=0).notes)
     assert "of the 40 training rows are held out for validation." in notes
-    assert "1 nominal features became 3 one-hot columns: colour." in notes
-    assert "1 nominal features became 0/1 columns: sex (1 is m)." in notes
-    assert "1 missing test values" in notes
+    assert "1 nominal feature became 3 one-hot columns: colour." in notes
+    assert "1 nominal feature became a 0/1 column: sex (1 is m)." in notes
+    assert "1 missing test value" in notes
     assert "2 of 6 columns are constant in train." in notes
     assert "1 of 2 test rows have no label." in notes
     assert "1 of 2 labels have no positive in test: sun." in notes
@@ -145,7 +145,7 @@ def test_new_rows_are_prepared_like_the_test_rows(folder: Path) -> None:
 
 def test_label_without_an_attribute(folder: Path) -> None:
     write(folder, train=HEADER, test=HEADER, xml='<labels><label name="sun"/><label name="snow"/></labels>')
-    with pytest.raises(UserError, match=r"train\.arff has no attribute for 1 labels of small\.xml: snow"):
+    with pytest.raises(UserError, match=r"train\.arff has no attribute for 1 label of small\.xml: snow"):
         small().load(seed=0)
 
 

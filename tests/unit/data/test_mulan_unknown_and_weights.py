@@ -106,9 +106,9 @@ def test_unknown_labels_are_nan_and_every_row_stays(
 def test_notes_count_what_is_unknown(write: Write) -> None:
     write(dense(TRAIN), dense(TEST))
     notes = small().load(seed=0).notes
-    assert "3 of 6 test label entries are unknown; they are left out of losses and metrics." in notes
-    assert "1 of 3 test rows have no known label; they stay, but count for nothing." in notes
-    assert "1 of 3 test rows have no label." in notes
+    assert "3 of 6 test label entries are unknown, and left out of losses and metrics." in notes
+    assert "1 of 3 test rows has no known label; such rows stay, but count for nothing." in notes
+    assert "1 of 3 test rows has no label." in notes
     counts = [int(n.split()[0]) for n in notes if "label entries" in n and "test" not in n]
     assert sum(counts) == 15  # 10 of rain and 5 of sun
     assert len(counts) == 2
@@ -119,7 +119,7 @@ def test_missing_features_are_imputed_as_before(write: Write) -> None:
     write(dense(rows), dense([[0, "?", "?", "?", 1]]))
     data = small().load(seed=0)
     assert all(split.inputs["x"].isfinite().all() for split in splits(data))
-    assert "3 missing test values were imputed with the training mean of their column." in data.notes
+    assert "3 missing test values were imputed with the training mean of the column." in data.notes
 
 
 def test_a_file_without_unknown_labels_has_no_note_on_them(write: Write) -> None:
@@ -153,7 +153,7 @@ def test_the_weight_is_no_input_and_follows_its_row(
     assert (
         data.notes[1] == "Rows are weighted by the attribute cost, of mean 1 in each split; it is no input."
     )
-    assert "1 of 3 test rows have the weight 0 and count for nothing." in data.notes
+    assert "1 of 3 test rows has the weight 0 and counts for nothing." in data.notes
 
 
 @pytest.mark.parametrize("standardise", [False, True])
@@ -259,9 +259,7 @@ def test_real_set_with_labels_taken_away(tmp_path: Path, monkeypatch: pytest.Mon
     assert (data.test.y_NL.isnan().sum(1) == 1).all()
     known = ~data.test.y_NL.isnan()
     assert torch.equal(data.test.y_NL[known], whole.test.y_NL[known])
-    assert (
-        "917 of 12838 test label entries are unknown; they are left out of losses and metrics." in data.notes
-    )
+    assert "917 of 12838 test label entries are unknown, and left out of losses and metrics." in data.notes
     # The validation split still keeps the share of every label.
     share = torch.stack([split.y_NL.nanmean(0) for split in (data.train, data.valid)])
     assert (share[0] - share[1]).abs().max() < 0.03

@@ -53,7 +53,7 @@ def test_a_text_that_is_null_is_counted(
     with caplog.at_level(logging.WARNING):
         (batch,) = read_texts(path, preparation=preparation, chunk_rows=9)
     assert len(batch["x"]) == 2
-    assert "1 rows have no text" in caplog.text
+    assert "1 row has no text" in caplog.text
 
 
 def test_numbers_go_beside_the_text() -> None:

@@ -66,10 +66,10 @@ def test_the_schema_travels_along_and_nominal_features_become_columns() -> None:
 def test_what_a_reader_should_know() -> None:
     train = np.array([[1.0, 0, 0], [1.0, 2, NAN], [1.0, NAN, 1]])
     assert number_notes(MIXED, {"train": train, "valid": train[:1], "test": train[2:]}) == [
-        "1 nominal features became 3 one-hot columns: colour.",
-        "1 nominal features became 0/1 columns: sex (1 is m).",
-        "2 missing train values were imputed with the training mean of their column.",
-        "1 missing test values were imputed with the training mean of their column.",
+        "1 nominal feature became 3 one-hot columns: colour.",
+        "1 nominal feature became a 0/1 column: sex (1 is m).",
+        "2 missing train values were imputed with the training mean of the column.",
+        "1 missing test value was imputed with the training mean of the column.",
         "2 of 5 columns are constant in train.",  # a, and green, which never occurs
     ]
 
@@ -85,4 +85,4 @@ def test_plain_numbers_need_no_note() -> None:
 def test_a_column_without_any_value_is_constant(missing: bool) -> None:
     column = np.array([[NAN], [NAN if missing else 1.0], [2.0 if not missing else NAN]])
     notes = number_notes(Schema((Attribute("a"),)), {"train": column})
-    assert ("1 of 1 columns are constant in train." in notes) is missing
+    assert ("1 of 1 column is constant in train." in notes) is missing

@@ -145,9 +145,9 @@ def test_notes_come_from_reading_to_leaks() -> None:
     notes = built(given).notes
     wanted = [
         "one row was dropped",
-        "1 missing train values",
+        "1 missing train value",
         "1 of 50 train label entries",
-        "1 of 10 test rows have the same inputs as a training row",
+        "1 of 10 test rows has the same inputs as a training row",
     ]
     places = [next(i for i, note in enumerate(notes) if note.startswith(start)) for start in wanted]
     assert places == sorted(places)

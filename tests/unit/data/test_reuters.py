@@ -95,7 +95,7 @@ def test_topics_of_both_sides_are_labels() -> None:
     assert examples.notes == (
         "2 of 4 topics have both a training and a test story; 2 of 3 training stories and 1 of 3 test "
         "stories have none of them and are left out.",
-        "1 of 3 stories have no text.",
+        "1 of 3 stories has no text.",
     )
 
 

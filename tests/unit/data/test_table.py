@@ -118,7 +118,7 @@ def test_a_file_with_everything(good: Path) -> None:
         "2 columns are not used: id, weight.",
         "Labels in tags are separated by '|' (of | , it gives the fewest different labels; "
         "dataset.label_delimiter overrides).",
-        f"1 rows have no text in {TEXT}; they are read as empty.",
+        f"1 row has no text in {TEXT}, which is read as empty.",
     ):
         assert note in dataset.notes
     assert sum("rows have no label" in note for note in dataset.notes) == 3
@@ -177,8 +177,8 @@ def test_all_other_columns_are_inputs_where_none_is_named(tmp_path: Path) -> Non
     made = [{"a": row, "b": "xy"[row % 2], "l": row % 2, "m": "?" if row % 3 else 1} for row in range(30)]
     dataset = Table(path=str(write(tmp_path, "csv", made)), labels=["l", "m"]).load(seed=0)
     assert dataset.notes[:2] == (
-        "1 columns are taken as numbers: a.",
-        "1 columns are taken as categories: b.",
+        "1 column is taken as numbers: a.",
+        "1 column is taken as categories: b.",
     )
     assert dense(dataset.train).shape[1] == 2
     assert dataset.label_names == ("l", "m")
@@ -236,8 +236,8 @@ def test_unseen_values_in_new_rows_are_counted(
     path = write(tmp_path, "csv", [{TEXT: "", SIZE: 1, KIND: "ß"}])
     with caplog.at_level(logging.WARNING):
         list(source.read_inputs(path, preparation=preparation, chunk_rows=9))
-    assert "1 rows have no text" in caplog.text
-    assert "1 values of categories did not occur in training" in caplog.text
+    assert "1 row has no text" in caplog.text
+    assert "1 value of categories is not known from training" in caplog.text
 
 
 def test_new_rows_that_lack_an_input_are_refused(good: Path, tmp_path: Path) -> None:

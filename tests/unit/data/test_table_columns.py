@@ -18,6 +18,10 @@ TABLE = Empty(Path("ads.csv"), ["c"])
 NAN = math.nan
 
 
+def times_of(table: Any, column: str, its: Chunk) -> Any:
+    return columns.Times()(table, column, its)
+
+
 def chunk(*cells: object) -> Chunk:
     return Chunk({"c": cells}, range(10, 10 + len(cells)))
 
@@ -33,9 +37,15 @@ def test_texts_are_kept_as_they_are() -> None:
 
 
 def test_categories_are_names() -> None:
-    cells = [" x ", "?", "", None, NAN, 3, 3.0, 0.5, True, datetime.date(2024, 5, 31), "NA"]
-    expected = ["x", "", "", "", "", "3", "3", "0.5", "true", "2024-05-31", "NA"]
+    cells = [" x ", "?", "", None, NAN, 3, 3.0, 0.5, True, datetime.date(2024, 5, 31)]
+    expected = ["x", "", "", "", "", "3", "3", "0.5", "true", "2024-05-31"]
     assert columns.categories(TABLE, "c", chunk(*cells)) == expected
+
+
+def test_na_and_none_are_values_of_a_category_and_missing_numbers() -> None:
+    cells = ["NA", "none", "NaN", "null", "N/A", "?", ""]
+    assert columns.categories(TABLE, "c", chunk(*cells)) == ["NA", "none", "", "", "", "", ""]
+    assert np.isnan(columns.numbers(TABLE, "c", chunk(*cells))).all()
 
 
 def test_paths_are_stripped() -> None:
@@ -52,7 +62,7 @@ def test_weights_are_0_or_more() -> None:
 
 
 def test_times_as_numbers() -> None:
-    assert columns.times(TABLE, "c", chunk("2023.5", 7)).tolist() == [2023.5, 7]
+    assert columns.Times()(TABLE, "c", chunk("2023.5", 7)).tolist() == [2023.5, 7]
 
 
 def test_times_as_dates() -> None:
@@ -64,7 +74,7 @@ def test_times_as_dates() -> None:
         datetime.date(1970, 1, 3),
         datetime.datetime(1970, 1, 1, 2, 0, 5, tzinfo=zone),
     ]
-    assert columns.times(TABLE, "c", chunk(*cells)).tolist() == [86400, 60, 0, 2 * 86400, 5]
+    assert columns.Times()(TABLE, "c", chunk(*cells)).tolist() == [86400, 60, 0, 2 * 86400, 5]
 
 
 @pytest.mark.parametrize(
@@ -86,22 +96,26 @@ def test_times_as_dates() -> None:
         (columns.parts, 1, "not a split"),
         (columns.weights, "-1", "not a weight"),
         (columns.weights, "", "not a weight"),
-        (columns.times, "yesterday", "c is 'yesterday', not a time"),
-        (columns.times, "", "not a time"),
-        (columns.times, "inf", "not a time"),
+        (times_of, "yesterday", "c is 'yesterday', not a time"),
+        (times_of, "", "not a time"),
+        (times_of, "inf", "not a time"),
         (columns.texts, list(range(100)), r"c is \[0, 1, 2.{20,30}\.\.\., not"),
     ],
 )
 def test_what_does_not_fit_is_said_with_its_line(
     read: Callable[..., Any], cell: object, message: str
 ) -> None:
-    fits: dict[Any, object] = {columns.parts: "train", columns.paths: "a", columns.times: "1"}
+    fits: dict[Any, object] = {columns.parts: "train", columns.paths: "a", times_of: "1"}
     with pytest.raises(UserError, match=rf"^ads\.csv, line 11: .*{message}"):
         read(TABLE, "c", chunk(fits.get(read, "0" if read is not columns.texts else "a"), cell, cell))
 
 
 def test_times_of_two_kinds_are_refused() -> None:
     with pytest.raises(UserError, match="line 11: c is '2024-05-31', not a number, as the times above are"):
-        columns.times(TABLE, "c", chunk("2023", "2024-05-31"))
+        columns.Times()(TABLE, "c", chunk("2023", "2024-05-31"))
     with pytest.raises(UserError, match="line 11: c is '2023', not a date, as the times above are"):
-        columns.times(TABLE, "c", chunk("2024-05-31", "2023"))
+        columns.Times()(TABLE, "c", chunk("2024-05-31", "2023"))
+    times = columns.Times()
+    times(TABLE, "c", chunk("2024-05-31"))
+    with pytest.raises(UserError, match="c is '2023', not a date"):  # in the next chunk, too
+        times(TABLE, "c", chunk("2023"))

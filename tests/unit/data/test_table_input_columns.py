@@ -6,6 +6,7 @@ import pytest
 from mlc.data.schema import Attribute, Schema
 from mlc.data.table_file.opening import open_table
 from mlc.data.table_input_columns import InputReader, Pictures
+from mlc.data.table_schema import KnownValues
 
 SCHEMA = Schema((Attribute("n"), Attribute("c", ("x", "y"))))
 NO_PICTURES = Pictures(folder=None, size=None, colour="grey")
@@ -15,7 +16,7 @@ def reader(folder: Path, *, text: str | None, schema: Schema) -> InputReader:
     path = folder / "t.csv"
     path.write_text("c,t,n\ny,one,1\nz,,2\n,three,?\n")
     table = open_table(path)
-    found = InputReader(table, schema, text=text, picture=None, pictures=NO_PICTURES)
+    found = InputReader(table, KnownValues(schema), text=text, picture=None, pictures=NO_PICTURES)
     for chunk in table.chunks(found.columns, chunk_rows=2):
         found.add(chunk)
     return found
@@ -31,9 +32,9 @@ def test_inputs_are_taken_once_and_repairs_counted_on(tmp_path: Path) -> None:
     np.testing.assert_array_equal(inputs["codes"].codes_NA, [[1, 1], [2, nan], [nan, nan]])
     assert inputs["codes"].schema == SCHEMA
     counted = [
-        "1 rows have no text in t; they are read as empty.",
-        "1 values of categories did not occur in training; they are read as missing, or as (other) where "
-        "there is that value.",
+        "1 row has no text in t, which is read as empty.",
+        "1 value of categories is not known from training, and read as missing, or as (other) where there is "
+        "that value.",
     ]
     assert found.repairs(imputed=False) == counted
     assert found.repairs(imputed=True) == [*counted, "3 missing values were imputed with the training mean."]

@@ -70,7 +70,7 @@ def test_imputed_cells_and_ignored_columns_are_said(
     with caplog.at_level(logging.WARNING):
         read(write(tmp_path, kind), chunk_rows=1)
     assert f"{n_missing} missing cells were imputed" in caplog.text
-    assert ("1 columns ignored: note" in caplog.text) is (kind != "npy")
+    assert ("1 column ignored: note" in caplog.text) is (kind != "npy")
 
 
 def test_a_whole_file_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ def test_names_become_those_of_the_file() -> None:
     assert found == roles(text="title", numbers=("b",), labels=("tags", "a"))
     assert found.columns() == ["title", "b", "tags", "a"]
     assert found.free(TABLE) == ["day"]
-    assert found.unused_note(TABLE) == ["1 columns are not used: day."]
+    assert found.unused_note(TABLE) == ["1 column is not used: day."]
 
 
 def test_all_columns_in_use_are_nothing_to_say() -> None:

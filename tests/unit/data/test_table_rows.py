@@ -12,6 +12,7 @@ from mlc.data.table_file.opening import open_table
 from mlc.data.table_input_columns import InputReader, Pictures
 from mlc.data.table_roles import TableRoles
 from mlc.data.table_rows import RowReader
+from mlc.data.table_schema import KnownValues
 from mlc.errors import UserError
 
 NO_PICTURES = Pictures(folder=None, size=None, colour="grey")
@@ -31,7 +32,7 @@ def read(folder: Path, *, chunk_rows: int, **given: Any) -> Examples:
     table = open_table(path)
     none = dict.fromkeys(["picture", "auxiliary_labels", "split", "group", "time", "weight"])
     roles = TableRoles(**{**none, "text": "text", "numbers": (), "categories": (), "labels": "tags", **given})  # type: ignore[arg-type]
-    inputs = InputReader(table, Schema(()), text="text", picture=None, pictures=NO_PICTURES)
+    inputs = InputReader(table, KnownValues(Schema(())), text="text", picture=None, pictures=NO_PICTURES)
     rows = RowReader(table, roles, inputs, delimiter=None)
     for chunk in table.chunks(rows.columns, chunk_rows=chunk_rows):
         rows.add(chunk)
@@ -65,8 +66,8 @@ def test_every_role_is_read(chunk_rows: int, tmp_path: Path) -> None:
     assert found.auxiliary_NA is not None
     np.testing.assert_array_equal(found.auxiliary_NA[:, 0], [1, nan, 0, nan, 1])
     assert found.notes[1:] == (
-        "1 empty cells of label columns are read as unknown; write 0 for no.",
-        "1 rows have no text in text; they are read as empty.",
+        "1 empty cell of label columns is read as unknown; write 0 for no.",
+        "1 row has no text in text, which is read as empty.",
         "4 blank lines between rows were skipped.",
         "2 rows have no g; each of them is a group of its own.",
     )

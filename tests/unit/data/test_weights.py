@@ -45,5 +45,5 @@ def test_notes_name_the_attribute_and_count_the_rows_that_do_not_count() -> None
     weights = {"train": torch.tensor([0.0, 2]), "test": torch.tensor([1.0])}
     assert weight_notes("cost", weights) == [
         "Rows are weighted by the attribute cost, of mean 1 in each split; it is no input.",
-        "1 of 2 train rows have the weight 0 and count for nothing.",
+        "1 of 2 train rows has the weight 0 and counts for nothing.",
     ]

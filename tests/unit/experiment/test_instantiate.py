@@ -14,6 +14,7 @@ from mlc.data.dataset import DatasetSource
 from mlc.decisions.base import Decision
 from mlc.errors import UserError
 from mlc.experiment.instantiate import check_options, check_value, did_you_mean, make
+from mlc.experiment.shown import shown
 from mlc.heads.base import Head
 from mlc.heads.sigmoid import SigmoidHead
 from mlc.losses.base import Loss
@@ -100,7 +101,7 @@ def test_what_is_no_class_of_the_kind_is_refused(group: str, target: str) -> Non
 def test_what_is_not_there_is_said_to_be_so(group: str, target: str) -> None:
     with pytest.raises(UserError) as refused:
         build(group, {"_target_": target})
-    assert f"{group}._target_={target} does not exist" in str(refused.value)
+    assert f"{group}._target_={shown(target)} does not exist" in str(refused.value)
 
 
 def test_a_strangers_module_is_not_even_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +191,7 @@ WRONG_VALUES = [
     ("trainer", "table", "max_epochs", 2.5, "valid integer"),
     ("trainer", "table", "batch_size", 0, "greater than 0"),
     ("trainer", "table", "batch_size", True, "valid integer"),
-    ("trainer", "table", "precision", "fp16", "'fp32', 'bf16' or 'auto'"),
+    ("trainer", "table", "precision", "fp8", "'fp32', 'bf16', 'fp16' or 'auto'"),
     ("trainer", "table", "patience", 0, "greater than 0"),
     ("trainer", "table", "clip_norm", "none", "valid number"),
     ("dataset", "yeast", "valid_fraction", 0.0, "greater than 0"),

@@ -86,7 +86,7 @@ def test_batches_merge():
     first, second = (SumAccumulator(level_sums(levels[:0], y[:0], n_levels=K)) for _ in range(2))
     for accumulator, rows in ((first, slice(0, 20)), (second, slice(20, 45)), (second, slice(45, 60))):
         accumulator.update(level_sums(levels[rows], y[rows], weight[rows], n_levels=K))
-    first.merge_state(second)
+    first.merge(second)
     torch.testing.assert_close(first.merged(), level_sums(levels, y, weight, n_levels=K))
 
 

@@ -14,7 +14,7 @@ def test_bf16_runs_the_layers_in_bf16_and_gives_float32() -> None:
     network, x = tiny.network().eval(), tiny.split(ROWS).inputs
     dtypes = []
     hook = network.head.register_forward_hook(lambda _, __, output: dtypes.append(output.logits_BL.dtype))
-    half, full = forward(network, x, bf16=True), forward(network, x, bf16=False)
+    half, full = forward(network, x, precision="bf16"), forward(network, x, precision="fp32")
     hook.remove()
     assert dtypes == [torch.bfloat16, torch.float32]
     assert half.logits_BL.dtype == full.logits_BL.dtype == torch.float32
@@ -26,7 +26,7 @@ def test_bf16_runs_the_layers_in_bf16_and_gives_float32() -> None:
 @pytest.mark.parametrize("pair", FITTING_PAIRS, ids=str)
 def test_bf16_gives_float32_for_every_head_and_trains(pair: Pair) -> None:
     network = pair.make_network()
-    output = forward(network, {"x": inputs()}, bf16=True)
+    output = forward(network, {"x": inputs()}, precision="bf16")
     output.map_tensors(
         lambda values: pytest.fail(str(values.dtype)) if values.dtype != torch.float32 else values
     )
@@ -37,7 +37,7 @@ def test_bf16_gives_float32_for_every_head_and_trains(pair: Pair) -> None:
 def test_evaluation_in_bf16_is_asked_for_by_the_settings() -> None:
     network, dtypes = tiny.network(), []
     network.head.register_forward_hook(lambda _, __, output: dtypes.append(output.logits_BL.dtype))
-    for precision, dtype in (("bf16", torch.bfloat16), ("auto", torch.float32)):
+    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
         dtypes.clear()
         predict_split(network, tiny.split(5), tiny.settings(precision=precision), "cpu")
         # The first row is a trial that counts numbers, in float32 always.

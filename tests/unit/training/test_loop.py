@@ -1,4 +1,3 @@
-import copy
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,82 +5,31 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from mlc.errors import Fault, UserError
 from mlc.training.checkpoint import load_checkpoint, save_checkpoint
 from mlc.training.evaluation import run_network
-from mlc.training.loop import Position, Session, StepReport, fit, nothing_left
+from mlc.training.loop import StepReport, nothing_left
 from mlc.training.order import epoch_order
 from mlc.training.schedules import Cosine, Plateau, Schedule
-from tests.contract.grid import names
+from mlc.training.session import Position, Session
 from tests.unit.training import tiny
+from tests.unit.training.tiny import bits
 
-ROWS = 31  # with batches of 6 the last one has a single row
+# The tiny split has 31 rows: with batches of 6 the last one has a single row.
 
 
 def valid_loss(session: Session) -> float:
     """Mean loss over the validation rows, which draws a random number too, as a validation may."""
     torch.rand(1)
-    chunks = run_network(session.network, tiny.split(23, 1), batch_size=7, bf16=False)
-    losses = [session.loss(chunk.raw, chunk.y_BL) for chunk in chunks]
-    return float(torch.cat(losses).mean())
+    chunks = run_network(session.evaluated, tiny.split(23, 1), batch_size=7)
+    return float(torch.cat([tiny.loss()(chunk.raw, chunk.y_BL) for chunk in chunks]).mean())
 
 
 def train(
-    session: Session,
-    validate: Callable[[], Mapping[str, float]] | None = None,
-    on_epoch: Callable[[Mapping[str, float], bool], None] = lambda metrics, improved: None,
-    on_step: Callable[[StepReport], None] = lambda report: None,
+    session: Session, validate: Callable[[], Mapping[str, float]] | None = None, **told: Callable[..., None]
 ) -> None:
-    fit(
-        session,
-        tiny.split(ROWS),
-        validate=validate or (lambda: {"loss": valid_loss(session)}),
-        on_step=on_step,
-        on_epoch=on_epoch,
-    )
-
-
-def bits(state: Any) -> Any:
-    """A state as something that compares bit for bit, without the times."""
-    if isinstance(state, Tensor):
-        return (state.dtype, state.shape, state.reshape(-1).view(torch.uint8).tolist())
-    if isinstance(state, dict):
-        return {key: bits(value) for key, value in state.items() if not str(key).endswith("_time_s")}
-    if isinstance(state, list | tuple):
-        return [bits(value) for value in state]
-    return state
-
-
-@pytest.mark.parametrize("optimizer", names("optimizer"))
-@pytest.mark.parametrize("stop_after", [1, 3])
-def test_a_resumed_run_equals_an_undisturbed_one(optimizer: str, stop_after: int, tmp_path: Path) -> None:
-    def session(seed: int) -> Session:
-        schedule = Plateau(warmup_epochs=1.5, patience=1, gamma=0.5)
-        return tiny.session(
-            optimizer_name=optimizer, seed=seed, schedule=schedule, max_epochs=5, clip_norm=1.0
-        )
-
-    undisturbed = session(0)
-    start = copy.deepcopy(undisturbed.network.state_dict())
-
-    def save(metrics: Mapping[str, float], improved: bool) -> None:
-        if undisturbed.position.epoch == stop_after:
-            save_checkpoint(tmp_path / "last", undisturbed.state())
-
-    train(undisturbed, on_epoch=save)
-    resumed = session(0)
-    resumed.network.load_state_dict(tiny.network(77).state_dict())  # nothing may come from the new network
-    torch.manual_seed(99)
-    resumed.restore(load_checkpoint(tmp_path / "last"))
-    assert resumed.position.epoch == stop_after
-    train(resumed)
-    assert undisturbed.position.epoch == 5
-    assert bits(resumed.state()) == bits(undisturbed.state())
-    # And the run was one that could have gone wrong.
-    trained = undisturbed.network.state_dict()
-    assert not any(torch.equal(trained[key], start[key]) for key in trained if trained[key].dim() > 1)
+    tiny.train(session, validate=validate or (lambda: {"loss": valid_loss(session)}), **told)
 
 
 def test_a_plateau_cut_before_the_stop_is_remembered(tmp_path: Path) -> None:
@@ -91,11 +39,11 @@ def test_a_plateau_cut_before_the_stop_is_remembered(tmp_path: Path) -> None:
     values = iter([1.0, 2.0, 3.0, 0.5])
     first = session()
 
-    def save(metrics: Mapping[str, float], improved: bool) -> None:
+    def save(metrics: Mapping[str, float], kept: bool) -> None:
         if first.position.epoch == 3:
             save_checkpoint(tmp_path / "last", first.state())
 
-    train(first, lambda: {"loss": next(values)}, on_epoch=save)
+    train(first, lambda: {"loss": next(values)}, epoch=save)
     second = session()
     second.restore(load_checkpoint(tmp_path / "last"))
     train(second, lambda: {"loss": 0.5})
@@ -183,7 +131,7 @@ def test_clip_norm_limits_the_gradient() -> None:
 def scripted(values: list[float], name: str = "loss", **changes: Any) -> tuple[Session, list[bool]]:
     """A session whose validations give these values, trained to its end; and which were the best so far."""
     session, script, improvements = tiny.session(monitor=name, **changes), iter(values), []
-    train(session, lambda: {name: next(script)}, on_epoch=lambda _, improved: improvements.append(improved))
+    train(session, lambda: {name: next(script)}, epoch=lambda _, kept: improvements.append(kept))
     return session, improvements
 
 
@@ -242,32 +190,11 @@ def test_a_monitored_metric_that_becomes_nan_is_a_fault() -> None:
         train(tiny.session(), lambda: {"loss": math.nan})
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_is_a_fault_before_anything_is_saved(bad: float) -> None:
-    session, saved, seen = tiny.session(max_epochs=3), [], []
-    real = session.loss.forward
-
-    def forward(output: Any, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
-        seen.append(len(y_BL))
-        return real(output, y_BL, weight_B) * (bad if len(seen) == 8 else 1.0)
-
-    session.loss.forward = forward  # type: ignore[method-assign]
-    with pytest.raises(Fault, match=r"training loss became .* before step 8: lower optimizer\.lr") as fault:
-        train(session, lambda: {"loss": 1.0}, on_epoch=lambda *_: saved.append(session.position.epoch))
-    assert "last whole epoch" in str(fault.value)
-    assert saved == [1]
-
-
 def test_reports_tell_of_all_rows_since_the_last() -> None:
-    session, losses, reports = tiny.session(max_epochs=1, log_every_steps=2), [], []
-    real = session.loss.forward
-
-    def forward(output: Any, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
-        losses.append(real(output, y_BL, weight_B))
-        return losses[-1]
-
-    session.loss.forward = forward  # type: ignore[method-assign]
-    train(session, lambda: {"loss": 1.0}, on_step=reports.append)
+    losses, reports, loss = [], [], tiny.loss()
+    loss.register_forward_hook(lambda _, __, loss_B: losses.append(loss_B))
+    session = tiny.session(of_loss=loss, max_epochs=1, log_every_steps=2)
+    train(session, lambda: {"loss": 1.0}, report=reports.append)
     assert [len(loss_B) for loss_B in losses] == [6, 6, 6, 6, 7], "the single row joins the batch before"
     assert [report.step for report in reports] == [2, 4, 5]
     expected = [torch.cat(losses[:2]), torch.cat(losses[2:4]), losses[4]]
@@ -282,7 +209,7 @@ def test_the_learning_rate_is_the_schedules() -> None:
 
     reports: list[StepReport] = []
     session = tiny.session(lr=1e-5, schedule=Known(warmup_epochs=0.0), max_epochs=2, log_every_steps=1)
-    train(session, on_step=reports.append)
+    train(session, report=reports.append)
     # In the middle of each step: 5 batches an epoch.
     expected = [1e-5 * (200 + (step + 0.5) / 5) for step in range(10)]
     assert [report.learning_rate for report in reports] == pytest.approx(expected, rel=1e-12)
@@ -335,3 +262,58 @@ def test_more_epochs_go_on_where_a_shorter_run_ended(tmp_path: Path) -> None:
     extended.restore(load_checkpoint(tmp_path / "last"))
     train(extended)
     assert bits(extended.state()) == bits(long.state())
+
+
+@pytest.mark.parametrize(("max_steps", "epochs"), [(3, 1), (5, 1), (7, 2), (10, 2), (99, 4)])
+def test_max_steps_ends_in_the_middle_of_an_epoch_and_measures(max_steps: int, epochs: int) -> None:
+    session, validated, steps = tiny.session(max_steps=max_steps, max_epochs=4), [], []
+    tiny.train(
+        session,
+        validate=lambda: {"loss": float(validated.append(session.position.step) is None)},
+        after_step=lambda: steps.append(session.position.step),
+    )
+    last = min(max_steps, 4 * 5)
+    assert steps == list(range(1, last + 1))
+    assert session.position.epoch == len(validated) == epochs
+    assert validated[-1] == last
+    assert nothing_left(session.position, session.settings)
+
+
+def test_max_steps_take_the_first_steps_of_the_same_epochs() -> None:
+    def steps(**changes: Any) -> list[Any]:
+        session, seen = tiny.session(seed=3, **changes), []
+        tiny.train(session, after_step=lambda: seen.append(bits(session.network.state_dict())))
+        return seen
+
+    assert steps(max_steps=7, max_epochs=2) == steps(max_epochs=2)[:7]
+
+
+def test_a_stop_after_any_callback_leaves_a_position_that_goes_on() -> None:
+    """What stops in the validation has trained the epoch, and only validates again."""
+
+    def stop() -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    session, steps = tiny.session(max_epochs=1), []
+    with pytest.raises(KeyboardInterrupt):
+        tiny.train(session, validate=stop)
+    assert (session.position.epoch, session.position.batch, session.position.step) == (0, 5, 5)
+    tiny.train(session, after_step=lambda: steps.append(1))
+    assert not steps
+    assert (session.position.epoch, session.position.batch, session.position.step) == (1, 0, 5)
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept", "ranked"),
+    [
+        (1, [True, False, True, False, False], [(3, 0.3)]),
+        (2, [True, True, True, False, True], [(3, 0.3), (5, 0.4)]),
+        (9, [True] * 5, [(3, 0.3), (5, 0.4), (1, 0.5), (4, 0.5), (2, 0.7)]),
+    ],
+)
+def test_the_best_networks_are_ranked_of_equals_the_first(
+    keep: int, kept: list[bool], ranked: list[tuple[int, float]]
+) -> None:
+    session, found = scripted([0.5, 0.7, 0.3, 0.5, 0.4], max_epochs=5, keep_best=keep)
+    assert found == kept
+    assert session.position.ranked == ranked

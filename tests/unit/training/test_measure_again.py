@@ -14,7 +14,6 @@ from mlc.decisions.thresholds import GlobalThreshold, PerLabelThreshold
 from mlc.errors import UserError
 from mlc.model import Classifier
 from mlc.training import finish
-from mlc.training.checkpoint import load_checkpoint
 from mlc.training.evaluation import evaluate, fit_on_validation, predict_split
 from mlc.training.measure_again import measure_again, measure_otherwise
 from mlc.training.report import write_results
@@ -144,7 +143,7 @@ def test_data_with_other_inputs_are_refused(run: tuple[Classifier, Path]) -> Non
 
 def trained(folder: Path, rule: type[Decision], *, separate: bool, seed: int) -> dict[str, Any]:
     """The metrics that a run with this rule stores."""
-    train(tiny_job.job(folder, rule=rule, seed=seed, separate_fit=separate), resume=False)
+    train(tiny_job.job(folder, rule=rule, seed=seed, separate_fit=separate), found=None)
     return results(folder)["splits"]
 
 
@@ -160,7 +159,7 @@ def test_another_rule_is_that_of_the_run_that_was_trained_with_it(
     assert first["test"] != second["test"]
 
     otherwise = tiny_job.classifier(99, GlobalThreshold)
-    network = load_checkpoint(RunFiles(tmp_path / "a").best)["network"]
+    network = tiny_job.best_network(tmp_path / "a")
     otherwise.network.load_state_dict(network)
     found = measure_otherwise(
         otherwise,

@@ -12,7 +12,7 @@ from mlc.losses.base import Loss
 from mlc.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
 from mlc.model import Auxiliary, Network
-from mlc.training.loop import objective
+from mlc.training.objective import objective
 from tests.unit.training import tiny
 
 NAN = float("nan")
@@ -78,7 +78,7 @@ def test_objective_and_gradient_are_main_plus_weighted_auxiliary(
         y_BL = y_BL.clone()
         y_BL[0, 1], y_BL[4, 2], y_BL[5] = NAN, NAN, NAN
     net, given = network(main=main, beside=beside), batch(y_BL, weight_B)
-    found = objective(net, loss_of(main), given, bf16=False)
+    found = objective(net, loss_of(main), given)
 
     # By hand, from the layers themselves.
     features = net.backbone(given.inputs)
@@ -118,7 +118,7 @@ def by_hand(head: str, z: Tensor, y_BL: Tensor, w_B: Tensor, *, positive_weight:
 def test_without_an_auxiliary_head_it_is_the_mean_loss() -> None:
     net, given = network(), batch(presence(LEVELS), WEIGHTS)
     expected = by_hand("sigmoid", net(given.inputs).logits_BL, given.y_BL, WEIGHTS, positive_weight=1.0)
-    torch.testing.assert_close(objective(net, plain_loss(), given, bf16=False), expected)
+    torch.testing.assert_close(objective(net, plain_loss(), given), expected)
 
 
 def test_weight_k_trains_as_the_row_k_times() -> None:
@@ -128,7 +128,7 @@ def test_weight_k_trains_as_the_row_k_times() -> None:
     net, rows = network(beside="sigmoid"), torch.arange(6).repeat_interleave(times_B)
     weighed = batch(y_BL, times_B * len(y_BL) / times_B.sum())  # of mean 1
     repeated = Batch(inputs={"x": weighed.inputs["x"][rows]}, y_BL=y_BL[rows])
-    values = [objective(net, plain_loss(), given, bf16=False) for given in (weighed, repeated)]
+    values = [objective(net, plain_loss(), given) for given in (weighed, repeated)]
     torch.testing.assert_close(*values)
     for first, second in zip(*(gradients(value, net) for value in values), strict=True):
         torch.testing.assert_close(first, second)
@@ -136,9 +136,7 @@ def test_weight_k_trains_as_the_row_k_times() -> None:
 
 def test_an_auxiliary_loss_sees_no_levels_that_it_does_not_read() -> None:
     net = network(main="levels", beside="sigmoid")
-    values = [
-        objective(net, loss_of("levels"), batch(y_BL), bf16=False) for y_BL in (LEVELS, LEVELS.clamp(max=1))
-    ]
+    values = [objective(net, loss_of("levels"), batch(y_BL)) for y_BL in (LEVELS, LEVELS.clamp(max=1))]
     z_main = net.head.logits(net.backbone(batch(LEVELS).inputs)["pooled"])
     mains = [
         by_hand("levels", z_main, y_BL, torch.ones(6), positive_weight=1.0)
@@ -160,7 +158,7 @@ def test_targets_of_its_own_teach_the_auxiliary_head(beside: str) -> None:
     first = by_hand("sigmoid", net.head.logits(features["pooled"]), given.y_BL, WEIGHTS, positive_weight=1.0)
     z_beside = net.auxiliary.head.logits(features[FEATURE])
     second = by_hand(beside, z_beside, own_BA, WEIGHTS, positive_weight=2.0)
-    torch.testing.assert_close(objective(net, plain_loss(), given, bf16=False), first + WEIGHT * second)
+    torch.testing.assert_close(objective(net, plain_loss(), given), first + WEIGHT * second)
 
 
 def test_in_bf16_the_losses_are_float32() -> None:
@@ -169,9 +167,9 @@ def test_in_bf16_the_losses_are_float32() -> None:
     assert net.auxiliary is not None
     for head in (net.head, net.auxiliary.head):
         head.register_forward_hook(lambda _, __, output: dtypes.append(output.logits_BL.dtype))
-    value = objective(net, plain_loss(), given, bf16=True)
+    value = objective(net, plain_loss(), given, precision="bf16")
     assert dtypes == [torch.bfloat16] * 2
     assert value.dtype == torch.float32
-    full = objective(net, plain_loss(), given, bf16=False)
+    full = objective(net, plain_loss(), given)
     assert value != full
     torch.testing.assert_close(value, full, atol=0.05, rtol=0.05)

@@ -17,6 +17,7 @@ from mlc.heads.levels import LevelsHead
 from mlc.losses.factorised import FactorisedLoss
 from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
 from mlc.model import Classifier, Network
+from mlc.training.csv_cells import text_of
 from mlc.training.prediction import predict_file, predict_text
 from tests.unit.training import tiny
 
@@ -90,6 +91,23 @@ def test_csv(classifier: Classifier, tmp_path: Path) -> None:
         assert [re.sub(r"\\(.)", r"\1", name) for name in re.split(r"(?<!\\)\|", chosen) if name] == wanted
         assert [float(value) for value in values] == pytest.approx(p_NL[i].tolist(), rel=1e-5)
     assert len(rows) == ROWS
+
+
+def test_labels_are_no_formulas_in_a_spreadsheet(classifier: Classifier, tmp_path: Path) -> None:
+    names = ("=1+1", "-3", "\x1b[2J")
+    predict_file(classifier, chunks(), tmp_path / "out.csv", label_names=names)
+    header, *rows = read_csv(tmp_path / "out.csv")
+    assert header == ["row", "decided", "'=1+1", "-3", "\x1b[2J"]
+    assert tuple(map(text_of, header[2:])) == names
+    decided_NL, _ = expected(classifier)
+    for row, decided_L in zip(rows, decided_NL.tolist(), strict=True):
+        assert text_of(row[1]) == "|".join(
+            name for name, is_in in zip(names, decided_L, strict=True) if is_in
+        )
+        assert not row[1].startswith("=")
+    text = predict_text(classifier, {"x": tiny.split(1, 3).inputs["x"]}, label_names=names)
+    assert "\x1b" not in text
+    assert "\\x1b[2J" in text
 
 
 def test_jsonl(classifier: Classifier, tmp_path: Path) -> None:

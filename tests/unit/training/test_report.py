@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mlc.training.csv_cells import text_of
 from mlc.training.report import (
     final_report,
     label_table,
@@ -105,7 +106,8 @@ def test_csv_round_trip(make_evaluation, tmp_path: Path) -> None:
     )
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["label"] for row in rows] == list(NASTY)
+    assert [text_of(row["label"]) for row in rows] == list(NASTY)
+    assert rows[3]["label"] == "'=1+1", "no spreadsheet computes it"
     assert [row["ap"] for row in rows] == ["0.5", "", "0.25", "1.0"]
     assert [float(row["f1"]) for row in rows] == columns["f1"].tolist()
     assert [row["threshold"] for row in rows] == ["0.1"] * 4

@@ -16,7 +16,6 @@ from mlc.training.settings import (
     RANKING_METRICS,
     SMALLER_IS_BETTER,
     choose_device,
-    uses_bf16,
 )
 from tests.unit.training import tiny
 
@@ -132,27 +131,3 @@ def test_a_device_that_is_not_there_is_refused(
 def test_a_device_that_is_there_is_taken(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device(wanted) == wanted
-
-
-@pytest.mark.parametrize(
-    ("precision", "device", "capability", "expected"),
-    [
-        ("fp32", "cpu", None, False),
-        ("bf16", "cpu", None, True),
-        ("auto", "cpu", None, False),
-        ("fp32", "cuda", (9, 0), False),
-        ("bf16", "cuda", (7, 0), True),
-        ("auto", "cuda", (7, 5), False),
-        ("auto", "cuda:1", (8, 0), True),
-        ("auto", "cuda", (10, 0), True),
-    ],
-)
-def test_bf16_is_a_rule(
-    precision: str,
-    device: str,
-    capability: tuple[int, int] | None,
-    expected: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
-    assert uses_bf16(precision, device) is expected

@@ -10,7 +10,6 @@ from mlc.data.dataset import Split
 from mlc.data.stratify import stratified_split
 from mlc.errors import UserError
 from mlc.training import finish, run
-from mlc.training.checkpoint import load_checkpoint
 from mlc.training.evaluation import Predictions, evaluate, fit_on_validation, predict_split
 from mlc.training.run_files import RunFiles, load_facts
 from mlc.training.validation_rows import rows_that_pick, rows_to_fit_on
@@ -132,12 +131,14 @@ def test_a_run_picks_by_one_half_and_fits_on_the_other(
     resumed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy, valid = Spy(monkeypatch), tiny.dataset().valid
+    found = None
     if resumed:
-        run.run(tiny_job.job(tmp_path, seed=3, separate_fit=True, max_epochs=1), resume=False)
+        run.run(tiny_job.job(tmp_path, seed=3, separate_fit=True, max_epochs=1), found=None)
         spy.epochs.clear()
         spy.end.clear()
+        found = tiny_job.found(tmp_path)
     job = tiny_job.job(tmp_path, seed=3, separate_fit=True, max_epochs=3)
-    run.run(job, resume=resumed)
+    run.run(job, found=found)
 
     pick, fit = (half.inputs["x"] for half in halves(valid, 3))
     assert len(spy.epochs) == (2 if resumed else 3)
@@ -149,14 +150,16 @@ def test_a_run_picks_by_one_half_and_fits_on_the_other(
 
 def test_what_a_run_keeps_comes_from_the_two_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Spy(monkeypatch)
-    run.run(tiny_job.job(tmp_path, seed=3, separate_fit=True, max_epochs=2), resume=False)
+    run.run(tiny_job.job(tmp_path, seed=3, separate_fit=True, max_epochs=2), found=None)
     files, again = RunFiles(tmp_path), tiny_job.classifier(9)
-    again.network.load_state_dict(load_checkpoint(files.best)["network"])
+    again.network.load_state_dict(tiny_job.best_network(tmp_path))
     picking, fitting = (
         predict_split(again.network, half, SEPARATE, "cpu") for half in halves(tiny.dataset().valid, 3)
     )
     fit_on_validation(again, fitting, memory_limit_mb=100.0)
-    best_value = load_checkpoint(files.last)["position"]["best_value"]
+    state = tiny_job.found(tmp_path).state
+    assert state is not None
+    best_value = state["position"]["ranked"][0][1]
     assert evaluate(again, picking).metrics["loss"] == pytest.approx(best_value, rel=1e-6)
     assert evaluate(again, fitting).metrics["loss"] != pytest.approx(best_value, rel=1e-3)
     _, parts = load_facts(files.classifier)
@@ -182,7 +185,7 @@ def test_the_results_say_which_rows_were_fitted_on(
     separate: bool, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Spy(monkeypatch)
-    run.run(tiny_job.job(tmp_path, separate_fit=separate), resume=False)
+    run.run(tiny_job.job(tmp_path, separate_fit=separate), found=None)
     fit = len(halves(tiny.dataset().valid, 0)[1])
     said = tiny_job.results(tmp_path)["run"]["fit"]
     assert said.startswith(sentence.format(fit=fit))

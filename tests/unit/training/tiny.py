@@ -1,9 +1,10 @@
 """A tiny problem: four numbers, three labels, linear up to noise."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mlc.backbones.mlp import MLP
 from mlc.batch import LabelStatistics
@@ -15,8 +16,10 @@ from mlc.inputs import InputSpec
 from mlc.losses.base import Loss
 from mlc.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlc.model import Classifier, Network
-from mlc.training.loop import Session
+from mlc.training.loop import BadStep, Callbacks, StepReport, fit
+from mlc.training.order import Sampler
 from mlc.training.schedules import Constant
+from mlc.training.session import Session
 from mlc.training.settings import TrainerSettings
 from tests.contract.grid import build
 
@@ -93,15 +96,57 @@ def optimizer(of: nn.Module, name: str = "sgd", **changes: Any) -> torch.optim.O
     return made
 
 
-def session(*, optimizer_name: str = "sgd", lr: float = 0.05, seed: int = 0, **changes: Any) -> Session:
-    net = network(seed)
+def session(
+    *,
+    optimizer_name: str = "sgd",
+    lr: float = 0.05,
+    seed: int = 0,
+    net: Network | None = None,
+    of_loss: Loss | None = None,
+    sampler: Sampler | None = None,
+    **changes: Any,
+) -> Session:
+    """A session on the tiny problem; what is not named here changes the settings."""
+    net = net or network(seed)
     torch.manual_seed(seed)
     return Session(
         network=net,
-        loss=loss(),
+        loss=of_loss or loss(),
         optimizer=optimizer(net, optimizer_name, lr=lr),
         schedule=changes.pop("schedule", Constant(warmup_epochs=0.0)),
         settings=settings(**changes),
         seed=seed,
         device="cpu",
+        sampler=sampler,
     )
+
+
+def unexpected(bad: BadStep) -> None:
+    """What is told of a step that was left out, where none should be."""
+    raise AssertionError(f"step {bad.step} was left out")
+
+
+def train(
+    session: Session,
+    rows: Split | None = None,
+    *,
+    validate: Callable[[], Mapping[str, float]] = lambda: {"loss": 1.0},
+    report: Callable[[StepReport], None] = lambda _: None,
+    bad_step: Callable[[BadStep], None] = unexpected,
+    after_step: Callable[[], None] = lambda: None,
+    epoch: Callable[[Mapping[str, float], bool], None] = lambda *_: None,
+) -> None:
+    """Train a session to its end; who is told nothing hears nothing."""
+    tell = Callbacks(validate=validate, report=report, bad_step=bad_step, after_step=after_step, epoch=epoch)
+    fit(session, rows or split(), tell)
+
+
+def bits(state: Any) -> Any:
+    """A state as something that compares bit for bit, without the times."""
+    if isinstance(state, Tensor):
+        return (state.dtype, state.shape, state.reshape(-1).view(torch.uint8).tolist())
+    if isinstance(state, dict):
+        return {key: bits(value) for key, value in state.items() if not str(key).endswith("_time_s")}
+    if isinstance(state, list | tuple):
+        return [bits(value) for value in state]
+    return state

@@ -5,9 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from mlc.decisions.base import Decision
 from mlc.decisions.thresholds import PerLabelThreshold
 from mlc.model import Classifier
+from mlc.training.checkpoint import load_checkpoint
+from mlc.training.checkpoints import Checkpoints, Found
 from mlc.training.job import Job
 from mlc.training.run_files import Facts, RunFiles
 from mlc.training.schedules import Constant
@@ -47,10 +52,11 @@ def job(
         dataset=tiny.dataset(),
         facts=facts(),
         classifier=made,
-        make_optimizer=lambda _: tiny.optimizer(made.network, lr=0.05),
+        make_optimizer=lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9),
         schedule=Constant(warmup_epochs=0.0),
         augment=None,
         settings=settings,
+        device="cpu",
         seed=seed,
         notes=(),
     )
@@ -60,3 +66,17 @@ def results(folder: Path) -> dict[str, Any]:
     """What results.json says."""
     stored: dict[str, Any] = json.loads(RunFiles(folder).results.read_text(encoding="utf-8"))
     return stored
+
+
+def found(folder: Path) -> Found:
+    """What a run in this folder would go on from."""
+    return Checkpoints(RunFiles(folder).checkpoints).newest()
+
+
+def best_network(folder: Path) -> dict[str, Tensor]:
+    """The state of the network that was best."""
+    state = found(folder).state
+    assert state is not None
+    path = Checkpoints(RunFiles(folder).checkpoints).network(state["position"]["best_epoch"])
+    network: dict[str, Tensor] = load_checkpoint(path)["network"]
+    return network

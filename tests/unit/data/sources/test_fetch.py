@@ -194,6 +194,13 @@ def test_an_archive_without_the_member(page: str, member: str, server: str, tmp_
     assert f"is damaged or has no member {member}" in message
 
 
+def test_an_archive_that_fills_the_disk(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlc.data.archives.Limits.of", lambda limits, path: 1000)
+    message = refused(remote(f"{server}/archive.zip", member=MEMBER), tmp_path / "a.csv")
+    assert "is refused: its" in message
+    assert "unpack to more than the 1000 bytes" in message
+
+
 def test_a_folder_that_cannot_be_made(server: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"could not be downloaded \((File exists|Not a directory)\)"):

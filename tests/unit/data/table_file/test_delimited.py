@@ -95,7 +95,7 @@ def test_an_empty_cell_of_the_only_column_is_a_row(tmp_path: Path) -> None:
         (",,\n1,2,3\n", "line 1: the header names no column"),
         ("a,b,a\n1,2,3\n", "line 1: the column 'a' stands twice"),
         ("\na,b, a \n1,2,3\n", "line 2: the column 'a' stands twice"),
-        ("a,b\n1,2\n3\n", "line 3: the row has 1 cells, but the header has 2"),
+        ("a,b\n1,2\n3\n", "line 3: the row has 1 cell, but the header has 2"),
         ('a,b\n"x\ny",2\n3,4,5\n', "line 4: the row has 3 cells"),
         ('a,b\n1,2\n"3,4\n5,6\n', "line 3: a double quote opens here and is never closed"),
         ('a,b\n1,2\n"3"x,4\n', "line 3: the quotes do not match"),

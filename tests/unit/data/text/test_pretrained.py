@@ -92,8 +92,8 @@ def test_a_text_without_tokens_is_one_unknown_token(tmp_path: Path) -> None:
 
 def test_notes_count_cut_and_empty_texts(folder: Path) -> None:
     assert fit(folder, texts=("the " * 4, "the " * 5, " ", "cat")).notes == [
-        "1 of 4 training texts are longer than 6 tokens and are cut there.",
-        "1 of 4 training texts are empty.",
+        "1 of 4 training texts is longer than 6 tokens and is cut there.",
+        "1 of 4 training texts is empty.",
     ]
 
 

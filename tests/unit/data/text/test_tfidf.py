@@ -101,7 +101,7 @@ def test_notes_count_columns_and_texts_without_any() -> None:
         "4 different words of the training texts are counted.",
         f"{len(fit(word_ngrams=None, char_ngrams=[3, 3], min_count=2).blocks[0].terms)} different runs of 3 "
         "characters of the training texts are counted.",
-        "1 of 5 training texts have none of these.",
+        "1 of 5 training texts has none of these.",
     ]
 
 

@@ -46,7 +46,7 @@ def test_long_texts_are_cut_before_they_are_counted() -> None:
     assert ids(fitted, "the end of it") == [[2, 6]]
     assert fitted.notes[1:] == [
         "2 of 4 training texts are longer than 2 tokens and are cut there.",
-        "1 of 4 training texts are empty.",
+        "1 of 4 training texts is empty.",
     ]
 
 

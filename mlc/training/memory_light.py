@@ -1,0 +1,226 @@
+"""Optimisers whose state is small beside the weights; each takes a step of one block of weights at a time.
+
+Bytes per weight: Adam 8, `LightAdam` 4, `RowAdagrad` and `Adafactor` nearly none.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Interval
+from torch import Tensor, nn
+
+_LOW_BITS = 0xFFFF  # of a float32, which bfloat16 does not have
+_OFFSETS = 4099  # a prime: how many cuts of the noise there are
+
+
+class BlockedWeight(nn.Parameter):
+    """K blocks of a weight, each D×C with a column per output: they are treated one by one."""
+
+
+class BlockOptimizer(torch.optim.Optimizer, ABC):
+    """An optimiser that changes a parameter block by block, and keeps a state for each block.
+
+    An ordinary parameter is one block, with its first dimension (the outputs of a layer) as columns.
+    """
+
+    def __init__(self, params: Iterable[Any], **defaults: Any):
+        super().__init__(params, defaults)
+        self.register_load_state_dict_post_hook(lambda _: self._own_types())
+
+    @abstractmethod
+    def start(self, blocks_KDC: Tensor) -> Mapping[str, Tensor]:
+        """The state of a parameter before its first step: tensors with K blocks first."""
+
+    @abstractmethod
+    def change(
+        self, weight_DC: Tensor, gradient_DC: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
+    ) -> None:
+        """Take a step of one block, in place: its weights and its state."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Take a step of every parameter that has a gradient."""
+        assert closure is None, "no loop of this project passes one"
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                self.begin(parameter)
+                for block, gradient_DC in enumerate(_blocks(parameter.grad, like=parameter)):
+                    self.update_block(parameter, block, gradient_DC)
+
+    def begin(self, parameter: Tensor) -> None:
+        """Before the first block of a parameter's step."""
+        state = self.state[parameter]
+        if not state:
+            state["step"] = 0
+            state.update(self.start(_blocks(parameter.detach(), like=parameter)))
+        state["step"] += 1
+
+    @torch.no_grad()
+    def update_block(self, parameter: Tensor, block: int, gradient_DC: Tensor) -> None:
+        """Take the step of one block of a parameter."""
+        group = next(g for g in self.param_groups if any(p is parameter for p in g["params"]))
+        state = self.state[parameter]
+        parts = {name: value[block] for name, value in state.items() if isinstance(value, Tensor)}
+        now = {**group, "step": state["step"], "block": block}
+        self.change(_blocks(parameter.detach(), like=parameter)[block], gradient_DC, parts, now)
+
+    def _own_types(self) -> None:
+        """Torch loads every state in the type of its parameter: give each its own type back."""
+        for parameter, state in self.state.items():
+            fresh = self.start(_blocks(parameter.detach(), like=parameter)[:0])
+            for name, example in fresh.items():
+                state[name] = state[name].to(example.dtype)
+
+
+def _blocks(tensor: Tensor, *, like: Tensor) -> Tensor:
+    """K×D×C: the blocks of a parameter, or of its gradient; of a parameter it is a view."""
+    if isinstance(like, BlockedWeight):
+        return tensor
+    if like.ndim < 2:
+        return tensor.reshape(1, 1, -1)
+    if not like.is_contiguous():  # channels last; a row holds the same numbers in another order
+        tensor = tensor.movedim(1, -1)
+    return tensor.reshape(len(tensor), -1).T[None]
+
+
+class LightAdam(BlockOptimizer):
+    """Adam with decoupled weight decay, whose two moments are bfloat16: 4 bytes per weight where Adam has 8.
+
+    The second moment moves by at most 1 - β₂ in a step, which bfloat16's three digits would swallow: it is
+    rounded up or down at random, so that it is right on average. The noise is the same in every run.
+
+    Args:
+        params: as of every optimiser.
+        lr: learning rate.
+        betas: decay of the two moments.
+        eps: added to the root of the second.
+        weight_decay: decoupled, as in AdamW.
+
+    Source: Kingma & Ba, 2015; Loshchilov & Hutter, 2019; stochastic rounding as in Zhang, Ullah, Schultheis &
+        Babbar, "ELMO", ICML 2025.
+    Differs: the weights stay float32.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Annotated[float, Gt(0)],
+        betas: tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]],
+        eps: Annotated[float, Gt(0)],
+        weight_decay: Annotated[float, Ge(0)],
+    ):
+        super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+        self._noise = torch.empty(0, dtype=torch.int32)
+
+    def start(self, blocks_KDC: Tensor) -> Mapping[str, Tensor]:
+        """Both moments, in bfloat16."""
+        zeros_KDC = torch.zeros_like(blocks_KDC, dtype=torch.bfloat16)
+        return {"mean": zeros_KDC, "square": zeros_KDC.clone()}
+
+    def change(
+        self, weight_DC: Tensor, gradient_DC: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
+    ) -> None:
+        """One step."""
+        (beta1, beta2), step, lr = group["betas"], group["step"], group["lr"]
+        mean_DC = state["mean"].to(torch.float32).lerp_(gradient_DC, 1 - beta1)
+        square_DC = state["square"].to(torch.float32).mul_(beta2)
+        square_DC.addcmul_(gradient_DC, gradient_DC, value=1 - beta2)
+        state["mean"].copy_(mean_DC)
+        if group["weight_decay"]:
+            weight_DC.mul_(1 - lr * group["weight_decay"])
+        root_DC = square_DC.sqrt().mul_((1 - beta2**step) ** -0.5).add_(group["eps"])
+        weight_DC.addcdiv_(mean_DC, root_DC, value=-lr / (1 - beta1**step))
+        noise_DC = self._noise_like(square_DC, offset=(7 * step + group["block"]) % _OFFSETS)
+        square_DC.view(torch.int32).add_(noise_DC).bitwise_and_(~_LOW_BITS)
+        state["square"].copy_(square_DC)
+
+    def _noise_like(self, block_DC: Tensor, *, offset: int) -> Tensor:
+        """Integers below 2^16, one per number of a block: each step has another cut of the same noise."""
+        wanted = block_DC.numel() + _OFFSETS
+        if len(self._noise) < wanted or self._noise.device != block_DC.device:
+            generator = torch.Generator().manual_seed(0)
+            noise = torch.randint(_LOW_BITS + 1, (wanted,), generator=generator, dtype=torch.int32)
+            self._noise = noise.to(block_DC.device)
+        return self._noise[offset : offset + block_DC.numel()].view(block_DC.shape)
+
+
+class RowAdagrad(BlockOptimizer):
+    """Adagrad with one number per output: all weights of a label share their step size.
+
+    Args:
+        params: as of every optimiser.
+        lr: learning rate.
+        eps: added to the root of the sum.
+
+    Source: Gupta, Bengio & Weston, "Training highly multiclass classifiers", JMLR 2014; row-wise state as in
+        Mudigere et al., "Software-hardware co-design for fast and scalable training of deep learning
+        recommendation models", ISCA 2022.
+    """
+
+    def __init__(self, params: Iterable[Any], *, lr: Annotated[float, Gt(0)], eps: Annotated[float, Gt(0)]):
+        super().__init__(params, lr=lr, eps=eps)
+
+    def start(self, blocks_KDC: Tensor) -> Mapping[str, Tensor]:
+        """One sum per column."""
+        return {"sum": torch.zeros_like(blocks_KDC[:, 0])}
+
+    def change(
+        self, weight_DC: Tensor, gradient_DC: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
+    ) -> None:
+        """One step."""
+        state["sum"].add_(gradient_DC.square().mean(0))
+        weight_DC.addcdiv_(gradient_DC, state["sum"].sqrt() + group["eps"], value=-group["lr"])
+
+
+class Adafactor(BlockOptimizer):
+    """Adam's second moment as the product of one number per input and one per output, and no first moment.
+
+    Args:
+        params: as of every optimiser.
+        lr: learning rate.
+        decay_power: the second moment decays by 1 - t^-power in step t.
+        clip: largest root mean square of a block's step, in units of lr.
+        weight_decay: decoupled.
+
+    Source: Shazeer & Stern, "Adafactor: adaptive learning rates with sublinear memory cost", ICML 2018,
+        algorithm 4.
+    Differs: the factors are those of each block of labels and not of the whole matrix, so that a block's step
+        needs nothing else; the step size is lr, and not relative to the size of the weights.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        *,
+        lr: Annotated[float, Gt(0)],
+        decay_power: Annotated[float, Interval(gt=0, le=1)],
+        clip: Annotated[float, Gt(0)],
+        weight_decay: Annotated[float, Ge(0)],
+    ):
+        super().__init__(params, lr=lr, decay_power=decay_power, clip=clip, weight_decay=weight_decay)
+
+    def start(self, blocks_KDC: Tensor) -> Mapping[str, Tensor]:
+        """A mean square per row and per column."""
+        zeros_KD, zeros_KC = torch.zeros_like(blocks_KDC[:, :, 0]), torch.zeros_like(blocks_KDC[:, 0])
+        return {"row": zeros_KD, "column": zeros_KC}
+
+    def change(
+        self, weight_DC: Tensor, gradient_DC: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
+    ) -> None:
+        """One step."""
+        new = group["step"] ** -group["decay_power"]
+        square_DC = gradient_DC.square().add_(1e-30)
+        row_D, column_C = state["row"], state["column"]
+        row_D.lerp_(square_DC.mean(1), new)
+        column_C.lerp_(square_DC.mean(0), new)
+        step_DC = gradient_DC * (row_D / row_D.mean()).rsqrt()[:, None] * column_C.rsqrt()
+        size = step_DC.square().mean().sqrt()
+        step_DC.div_((size / group["clip"]).clamp(min=1))
+        if group["weight_decay"]:
+            weight_DC.mul_(1 - group["lr"] * group["weight_decay"])
+        weight_DC.add_(step_DC, alpha=-group["lr"])
