@@ -28,12 +28,14 @@ class Batch:
         y_BL: float32 targets, 0 or 1 (or levels 0, 1, 2, ...), NaN where unknown.
         weight_B: float32 weights of the examples, of mean 1 over the split, or None where all are equal.
         auxiliary_BA: targets of an auxiliary head that has its own, or None.
+        all_known: whether no target is NaN, for certain; losses are cheaper then.
     """
 
     inputs: Mapping[str, BatchInput]
     y_BL: Tensor
     weight_B: Tensor | None = None
     auxiliary_BA: Tensor | None = None
+    all_known: bool = False
 
 
 def split_unknown(y: Tensor) -> tuple[Tensor, Tensor]:

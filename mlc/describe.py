@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlc.errors import UserError
-from mlc.experiment.command_line import exit_code, quote_verbatim, take, with_trust
+from mlc.experiment.command_line import exit_code, helped, quote_verbatim, take, with_trust
 from mlc.experiment.look import load_dataset
 from mlc.training.description import describe as describe_dataset
 from mlc.training.description_figure import description_figure
 from mlc.training.figure_style import png
 from mlc.training.files import atomic_write_bytes
+
+USAGE = "python -m mlc.describe dataset=<name> [dataset.<key>=...] [output=<picture.png>]"
 
 
 def main() -> None:
@@ -21,6 +23,8 @@ def main() -> None:
 
 def describe(words: Sequence[str]) -> None:
     """Print what is in the data set that the overrides choose, and draw it."""
+    if helped(words, USAGE):
+        return
     output, rest = take(words, "output")
     if output is not None:
         _check_output(output)

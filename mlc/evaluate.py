@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlc.experiment.assemble import TrainedRun, read_trained_run
-from mlc.experiment.command_line import existing_folder, exit_code, read_words, with_trust
+from mlc.experiment.command_line import existing_folder, exit_code, helped, read_words, with_trust
 from mlc.experiment.safe_yaml import parse_yaml
 from mlc.training.measure_again import measure_again, measure_otherwise
 from mlc.training.report import label_table, summary_table
@@ -25,6 +25,8 @@ def evaluate(words: Sequence[str]) -> None:
     With `decision=` or `calibration=`, or one of their options, these are fitted anew on the run's validation
     rows instead, and nothing is stored: the network is the costly part, and any rule can be tried on it.
     """
+    if helped(words, USAGE):
+        return
     options, rest = _take_options(words)
     values = read_words(rest, usage=USAGE, known=["run", *_OTHERWISE], required=["run"])
     folder = existing_folder(values.pop("run"), key="run")

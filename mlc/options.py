@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from mlc.experiment.command_line import exit_code, read_words
+from mlc.experiment.command_line import exit_code, helped, read_words
 from mlc.experiment.options import what_fits_what
 
 USAGE = "python -m mlc.options [head=<name>] [loss=<name>]"
@@ -16,6 +16,8 @@ def main() -> None:
 
 def options(words: Sequence[str]) -> None:
     """Print every head with the losses, rules and calibrators that fit it, and all other choices."""
+    if helped(words, USAGE):
+        return
     values = read_words(words, usage=USAGE, known=["head", "loss"], required=[])
     print(what_fits_what(values.get("head"), values.get("loss")))
 

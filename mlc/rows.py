@@ -11,7 +11,6 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from torch.utils import _pytree
 
 from mlc.inputs import InputSpec
@@ -163,9 +162,10 @@ class TokenRows(RaggedRows):
     input: InputSpec
 
     def __getitem__(self, rows: Tensor) -> Tensor:
-        places, length_B = self.places(rows)
-        pieces = self.ids_M[places].long().split(length_B.tolist())
-        return pad_sequence(pieces, batch_first=True, padding_value=self.input.padding)
+        length_B = self.length_N[rows]
+        place_T = torch.arange(int(length_B.max()), device=length_B.device)
+        places_BT = (self.start_N[rows].unsqueeze(1) + place_T).clamp(max=len(self.ids_M) - 1)
+        return torch.where(place_T < length_B.unsqueeze(1), self.ids_M[places_BT].long(), self.input.padding)
 
     @property
     def spec(self) -> InputSpec:

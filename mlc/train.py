@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlc.errors import Stopped, UserError
 from mlc.experiment.assemble import make_job, read_run_config
 from mlc.experiment.command_line import existing_folder, exit_code, quote_verbatim, take, with_trust
 from mlc.experiment.compose import compose_runs
+from mlc.experiment.instantiate import check_value
 from mlc.experiment.recipe import read_recipe
+from mlc.experiment.safe_yaml import parse_yaml
 from mlc.experiment.shipped import Config
 from mlc.training import processes
 from mlc.training.checkpoints import Checkpoints, Found
@@ -109,6 +109,7 @@ def _check_folder_is_named(words: Sequence[str]) -> None:
 def resume(folder: Path, words: Sequence[str]) -> None:
     """Continue a run in its own folder, with its own config."""
     config = read_run_config(folder)
+    check_value(dict[str, Any], config.get("trainer"), name="trainer")
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in _RESUME_OPTIONS:
@@ -117,7 +118,7 @@ def resume(folder: Path, words: Sequence[str]) -> None:
                 f"{', '.join(_RESUME_OPTIONS[:-1])} and {_RESUME_OPTIONS[-1]} are accepted; start a new "
                 f"run for anything else"
             )
-        config["trainer"][key.partition(".")[2]] = yaml.safe_load(value)
+        config["trainer"][key.partition(".")[2]] = parse_yaml(value, name=key)
     recipe = read_recipe(config)
     found = _newest(folder)
     if ending := why_finished(folder, found, recipe.settings):

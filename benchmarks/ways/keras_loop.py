@@ -17,20 +17,23 @@ class Model(keras.Model):
     def __init__(self, workload: Workload):
         super().__init__()
         self.network = keras.layers.TorchModuleWrapper(networks.make(workload))
+        self.f1 = keras.metrics.F1Score(average="micro", threshold=0.5, name="f1")
 
     def call(self, inputs: list[Tensor], training: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Logits."""
         return self.network(*inputs, training=training)
 
-    def compute_loss(self, x: object = None, y: object = None, y_pred: object = None, *_: object, **__: object) -> Tensor:
+    def compute_loss(
+        self, x: object = None, y: object = None, y_pred: object = None, *_: object, **__: object
+    ) -> Tensor:
         """The loss of a batch."""
         return networks.objective(y_pred, y)
 
-    def compute_metrics(self, x: object, y: object, y_pred: object, *_: object, **__: object) -> dict[str, object]:
-        """Loss and F1, after each batch."""
-        for metric in self.metrics:
-            if metric.name == "f1":
-                metric.update_state(y, networks.main_logits(y_pred).sigmoid())
+    def compute_metrics(
+        self, x: object, y: object, y_pred: object, *_: object, **__: object
+    ) -> dict[str, object]:
+        """Loss and F1, kept up with every batch, as Keras does."""
+        self.f1.update_state(y, networks.main_logits(y_pred).sigmoid())
         return self.get_metrics_result()
 
 
@@ -46,10 +49,6 @@ class Steps(keras.callbacks.Callback):
         self._meter.step()
 
 
-class F1(keras.metrics.F1Score):
-    """F1 as Keras has it, counted in validation only."""
-
-
 def main() -> None:
     """Train until the meter ends the process."""
     given = arguments.read()
@@ -62,13 +61,13 @@ def main() -> None:
             TensorDataset(*inputs, y_NL), batch_size=batch, shuffle=name == "train", collate_fn=_pair
         )
     model = Model(given.workload)
-    model.compile(optimizer=keras.optimizers.Adam(2e-3), metrics=[F1(average="micro", threshold=0.5, name="f1")])
+    model.compile(optimizer=keras.optimizers.Adam(2e-3))
     model.fit(
         loaders["train"],
         validation_data=loaders["valid"],
         epochs=1_000_000,
         verbose=2,
-        callbacks=[Steps(meter), keras.callbacks.TensorBoard(str(given.scratch))],
+        callbacks=[Steps(meter), keras.callbacks.ModelCheckpoint(str(given.scratch / "best.keras"))],
     )
 
 

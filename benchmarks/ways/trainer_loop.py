@@ -1,6 +1,5 @@
 """The Trainer of transformers with its defaults but the batch size, Adam's rate, and F1 after each epoch."""
 
-import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, Trainer, TrainingArguments
@@ -33,21 +32,9 @@ class WithLoss(nn.Module):
 
     def forward(self, labels: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
         """Loss and logits."""
-        logits = self.network(**inputs)
+        # By place, because a Sequential knows no names; Trainer adds one of its own.
+        logits = self.network(*(values for name, values in inputs.items() if name in ("x", "side", "values")))
         return {"loss": networks.objective(logits, labels), "logits": networks.main_logits(logits)}
-
-
-class _Named(nn.Module):
-    """A network of one input, under the name that the data have for it."""
-
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        logits: Tensor = self.network(x)
-        return logits
 
 
 def _f1(prediction: EvalPrediction) -> dict[str, float]:
@@ -60,9 +47,6 @@ def main() -> None:
     given = arguments.read()
     count_torch_steps(Meter(given.workload, given.device))
     splits = data.load(given.workload, given.data)
-    network = networks.make(given.workload)
-    if isinstance(network, nn.Sequential):
-        network = _Named(network)
     options = TrainingArguments(
         output_dir=str(given.scratch),
         per_device_train_batch_size=given.workload.batch,
@@ -79,13 +63,12 @@ def main() -> None:
         max_grad_norm=0.0,
     )
     Trainer(
-        WithLoss(network),
+        WithLoss(networks.make(given.workload)),
         options,
         train_dataset=Rows(splits["train"]),
         eval_dataset=Rows(splits["valid"]),
         compute_metrics=_f1,
     ).train()
-    torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":

@@ -102,9 +102,12 @@ class Recurrent(Backbone):
         mask_BT = tokens_BT != self.padding
         x_BTC = self.embedding(tokens_BT)
         length_B = attended(mask_BT).sum(1).cpu()
-        packed = pack_padded_sequence(x_BTC, length_B, batch_first=True, enforce_sorted=False)
-        states, end = self.cells(packed)
-        states_BTC, _ = pad_packed_sequence(states, batch_first=True, total_length=tokens_BT.shape[1])
+        if int(length_B.min()) == tokens_BT.shape[1]:  # packing costs, and there is no padding to leave out
+            states_BTC, end = self.cells(x_BTC)
+        else:
+            packed = pack_padded_sequence(x_BTC, length_B, batch_first=True, enforce_sorted=False)
+            states, end = self.cells(packed)
+            states_BTC, _ = pad_packed_sequence(states, batch_first=True, total_length=tokens_BT.shape[1])
         end_SBW = end[0] if isinstance(end, tuple) else end  # S: layers times directions; LSTM adds its cells
         directions = 2 if self.cells.bidirectional else 1
         last_BC = torch.cat(list(end_SBW[-directions:]), dim=1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -59,6 +60,11 @@ class Split:
         tokens = [values for values in self.inputs.values() if isinstance(values, TokenRows)]
         return tokens[0].length_N if tokens else None
 
+    @cached_property
+    def all_known(self) -> bool:
+        """Whether no target is NaN."""
+        return isinstance(self.y_NL, LabelRows) or not bool(self.y_NL.isnan().any())
+
     def select(self, rows: Tensor) -> Batch:
         """The examples at `rows` (int64 indices on the same device) as one batch."""
         return Batch(
@@ -66,6 +72,7 @@ class Split:
             y_BL=self.y_NL[rows],
             weight_B=None if self.weight_N is None else self.weight_N[rows],
             auxiliary_BA=None if self.auxiliary_NA is None else self.auxiliary_NA[rows],
+            all_known=self.all_known,
         )
 
     def rows(self, rows: Tensor) -> "Split":

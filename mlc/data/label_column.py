@@ -49,7 +49,7 @@ class ReadLabels:
             UserError: they are very many.
         """
         if self.y_NL.shape[0] * self.y_NL.shape[1] > _MOST_UNKNOWN:
-            raise UserError(f"{_size(*self.y_NL.shape)}: keep fewer auxiliary labels.")
+            raise UserError(f"auxiliary targets of {_size(*self.y_NL.shape)}: keep fewer of these labels.")
         return self.y_NL[:] if isinstance(self.y_NL, LabelRows) else self.y_NL
 
 
@@ -187,8 +187,8 @@ class LabelColumn:
         n_rows = sum(key in unknown for key in self._key_of_row)
         rows = counted(n_rows, "row whose labels are", "rows whose labels are")
         raise UserError(
-            f"{self._table.path}: {_size(len(self._key_of_row), n_labels)}; take out the {rows} unknown in "
-            f"{self._column}, which teach nothing, and targets are held sparse."
+            f"{self._table.path}: targets of {_size(len(self._key_of_row), n_labels)}; take out the {rows} "
+            f"unknown in {self._column}, which teach nothing, and only true labels are held."
         )
 
     def _repairs(self, raw: Sequence[Sequence[str] | None]) -> list[str]:
@@ -265,9 +265,7 @@ class LabelFlags:
 
 def _size(n_rows: int, n_labels: int) -> str:
     gigabytes = 4 * n_rows * n_labels / 1e9
-    return (
-        f"targets of {n_rows} rows × {n_labels} labels, not all of them known, would take {gigabytes:.1f} GB"
-    )
+    return f"{n_rows} rows × {n_labels} labels would take {gigabytes:.1f} GB"
 
 
 def detect_delimiter(cells: Sequence[str]) -> str:

@@ -17,7 +17,6 @@ from mlc.errors import UserError
 from mlc.inputs import MAIN
 
 _TEXT = "text."
-_NUMBERS = {"schema", "fill", "mean", "scale"}
 
 
 def fit_preparation(
@@ -56,8 +55,11 @@ def fit_preparation(
     if train.codes is not None:
         schema, schema_notes = fit_schema(train.codes)
         notes += schema_notes
-        preparation |= fit_numbers(recoded(train.codes, schema)[0], standardised=standardise)
-        if not (schema.attributes or preparation.keys() - _NUMBERS):
+        if schema.attributes:
+            preparation |= fit_numbers(recoded(train.codes, schema)[0], standardised=standardise)
+        elif preparation:
+            preparation["schema"] = schema.to_tensor()
+        else:
             raise UserError("no column has a value in the training rows: name other columns as inputs")
     return preparation, notes
 

@@ -111,6 +111,14 @@ def read_words(
     return values
 
 
+def helped(words: Sequence[str], usage: str) -> bool:
+    """Print the usage where a word asks for help; whether one did."""
+    if not {"-h", "--help"} & set(words):
+        return False
+    print(f"usage: {usage}")
+    return True
+
+
 def existing_folder(value: str, *, key: str) -> Path:
     """The folder that `key=` names.
 

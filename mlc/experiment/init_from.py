@@ -152,7 +152,7 @@ def _cure(own: Config, other: Config, inputs: tuple[Mapping[str, InputSpec], ...
         word
         for group in ("backbone", "join")
         if own.get(group) != other.get(group)
-        for word in _words(group, other)
+        for word in _words(group, own, other)
     ]
     if words:
         return f"give this run {' '.join(words)}, as it has"
@@ -162,10 +162,12 @@ def _cure(own: Config, other: Config, inputs: tuple[Mapping[str, InputSpec], ...
     return f"it reads {there}, and this run {here}; give this run the same inputs"
 
 
-def _words(group: str, config: Config) -> list[str]:
-    """The words that choose what a config has in a group."""
-    name, node = config.get("choices", {}).get(group), config.get(group) or {}
-    usual = load_shipped(group, name) if name in shipped(group) else {}
+def _words(group: str, own: Config, other: Config) -> list[str]:
+    """The words that make a run's choice in a group that of the other."""
+    name, node = other.get("choices", {}).get(group), other.get(group) or {}
+    usual = own.get(group) or {}
+    if name != own.get("choices", {}).get(group):
+        usual = load_shipped(group, name) if name in shipped(group) else {}
     changed = {key: value for key, value in node.items() if key not in usual or value != usual[key]}
     return [f"{group}={name}", *(f"{group}.{key}={_value(value)}" for key, value in changed.items())]
 

@@ -32,6 +32,7 @@ from mlc.inputs import MAIN, InputSpec
 from mlc.losses.base import Loss
 from mlc.model import Classifier, Network, feature_size
 from mlc.rows import LabelRows
+from mlc.training.eager_optimizer import eager
 from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings, choose_device
 
@@ -224,7 +225,8 @@ class Recipe:
 
     def optimizer(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         """The optimiser of these parameters."""
-        optimizer: torch.optim.Optimizer = self.makers["optimizer"](params=parameters)
+        maker = self.makers["optimizer"]
+        optimizer: torch.optim.Optimizer = replace(maker, target=eager(maker.target))(params=parameters)
         return optimizer
 
 

@@ -31,8 +31,8 @@ class Loss(nn.Module, ABC):
     couples_batch: ClassVar[bool] = False
     warning: ClassVar[str | None] = None  # said at the start of every run with this loss
     sums_over_labels: ClassVar[tuple[type[LabelOutput], ...]] = ()
-    """Outputs for which it is a sum over labels of a function of the label's own logit and target. The loss of
-    some labels then needs no others, and what it knows of each label is in buffers named ..._L."""
+    """Outputs for which it is a sum over labels of a function of the label's own logit and target. The loss
+    of some labels then needs no others, and what it knows of each label is in buffers named ..._L."""
 
     def check(self, output: LabelOutput) -> None:
         """Raise PairingError if this loss cannot train such an output."""
@@ -47,7 +47,9 @@ class Loss(nn.Module, ABC):
         return isinstance(output, self.accepts_levels)
 
     @abstractmethod
-    def forward(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
+    def forward(
+        self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None, *, all_known: bool = False
+    ) -> Tensor:
         """B losses; the objective is their mean.
 
         Args:
@@ -55,6 +57,7 @@ class Loss(nn.Module, ABC):
             y_BL: targets 0 or 1 (levels where `reads_levels`), NaN where unknown; a row without a known
                 label costs 0.
             weight_B: weights >= 0 of the examples, already in the losses; None where all are 1.
+            all_known: a promise that y_BL has no NaN.
         """
 
     @abstractmethod
@@ -69,9 +72,15 @@ class ExampleLoss(Loss):
     def per_example(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
         """B losses of weight 1; y_BL is NaN where unknown."""
 
-    def forward(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
+    def where_all_known(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """B losses of weight 1, the same as `per_example`, where y_BL has no NaN."""
+        return self.per_example(output, y_BL)
+
+    def forward(
+        self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None, *, all_known: bool = False
+    ) -> Tensor:
         """Each example's loss times its weight."""
-        loss_B = self.per_example(output, y_BL)
+        loss_B = (self.where_all_known if all_known else self.per_example)(output, y_BL)
         return loss_B if weight_B is None else loss_B * weight_B
 
 
@@ -87,6 +96,10 @@ class LabelLoss(ExampleLoss):
         y_BL, known_BL = split_unknown(y_BL)
         return torch.where(known_BL, self.per_label(output, y_BL), 0).sum(1)
 
+    def where_all_known(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
+        """The sum over the labels."""
+        return self.per_label(output, y_BL).sum(1)
+
 
 class BatchLoss(Loss):
     """A loss of a whole batch that is no sum over its examples, such as one minus F1.
@@ -101,7 +114,9 @@ class BatchLoss(Loss):
     def of_batch(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor) -> Tensor:
         """The loss, a scalar, of a batch in which each row stands as often as its weight says."""
 
-    def forward(self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None) -> Tensor:
+    def forward(
+        self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None, *, all_known: bool = False
+    ) -> Tensor:
         """B copies of the batch's loss: their mean is that loss, and sums over batches weigh by rows."""
         if weight_B is None:
             weight_B = y_BL.new_ones(len(y_BL))

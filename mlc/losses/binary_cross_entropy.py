@@ -52,8 +52,10 @@ class BinaryCrossEntropy(LabelLoss):
         super().__init__()
         self.label_smoothing = label_smoothing
         weight_L = _positive_weights(labels, positive_weight, max_positive_weight)
+        self._weighs_positives = bool((weight_L != 1).any())
         self.register_buffer("positive_weight_L", weight_L.float(), persistent=False)
         share_L = _inverse_frequency(labels) if label_weight == "balanced" else torch.ones(labels.n_labels)
+        self._weighs_labels = label_weight == "balanced"
         self.register_buffer("label_weight_L", (share_L / share_L.mean()).float(), persistent=False)
         self.positive_weight_L: Tensor
         self.label_weight_L: Tensor
@@ -61,12 +63,13 @@ class BinaryCrossEntropy(LabelLoss):
     def per_label(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
         """B×L losses in nats."""
         logits_BL = cast(IndependentLabels, output).logits_BL
-        target_BL = (1 - self.label_smoothing) * y_BL + self.label_smoothing / 2
+        smoothing = self.label_smoothing
+        target_BL = (1 - smoothing) * y_BL + smoothing / 2 if smoothing else y_BL
         return F.binary_cross_entropy_with_logits(
             logits_BL,
             target_BL,
-            weight=self.label_weight_L,
-            pos_weight=self.positive_weight_L,
+            weight=self.label_weight_L if self._weighs_labels else None,
+            pos_weight=self.positive_weight_L if self._weighs_positives else None,
             reduction="none",
         )
 

@@ -4,7 +4,6 @@ Batches with and without weights may be mixed: a batch without counts 1 for each
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import Generic, NamedTuple, Self, TypeVar, cast
 
 import torch
@@ -14,10 +13,10 @@ from mlc.metrics import merging
 from mlc.metrics.average_precision import (
     AveragePrecision,
     average_precision,
-    average_precision_of_blocks,
     concatenated,
     joined_labels,
     label_blocks,
+    labels_average_precision,
 )
 from mlc.metrics.score_histogram import add_to_histograms, empty_histograms, histogram_average_precision
 
@@ -144,15 +143,14 @@ class ExactAveragePrecision(Accumulator[AveragePrecision]):
         """The same over all processes; a few labels at a time, so none holds the rows of all of them."""
         if not merging.several():
             return self.compute()
-        weight_N = merging.all_rows(torch.cat(self.weight))
-        weighted = bool(merging.largest(torch.tensor(int(self.weighted))))
-
-        def blocks() -> Iterator[tuple[Tensor, Tensor]]:
-            for labels in label_blocks(len(weight_N), self._n_labels):
-                scores_NL, y_NL = (joined_labels(parts, labels) for parts in (self.scores, self.y))
-                yield merging.all_rows(scores_NL), merging.all_rows(y_NL)
-
-        return average_precision_of_blocks(blocks(), weight_N if weighted else None)
+        every_weight_N = merging.all_rows(torch.cat(self.weight))
+        weight_N = every_weight_N if merging.largest(torch.tensor(int(self.weighted))) else None
+        blocks = []
+        for labels in label_blocks(len(every_weight_N), self._n_labels):
+            scores_NL = merging.all_rows(joined_labels(self.scores, labels))
+            y_NL = merging.all_rows(joined_labels(self.y, labels))
+            blocks.append(labels_average_precision(scores_NL, y_NL, weight_N))
+        return concatenated(blocks)
 
 
 class HistogramAveragePrecision(Accumulator[AveragePrecision]):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mlc.metrics.blocks import in_threads
 from mlc.metrics.ranks import BLOCK_CELLS, positive_ranks
 from mlc.metrics.weights import divide
 
@@ -51,9 +52,12 @@ def average_precision(
 
     Source: scikit-learn, `average_precision_score`; Boyd, Eng & Page, 2013.
     """
+
+    def block(labels: slice) -> AveragePrecision:
+        return labels_average_precision(joined_labels(scores, labels), joined_labels(y, labels), weight_N)
+
     blocks = label_blocks(sum(len(part) for part in scores), scores[0].shape[1])
-    columns = ((joined_labels(scores, labels), joined_labels(y, labels)) for labels in blocks)
-    return average_precision_of_blocks(columns, weight_N)
+    return concatenated(in_threads(block, blocks))
 
 
 def label_blocks(rows: int, n_labels: int) -> list[slice]:
@@ -67,18 +71,11 @@ def joined_labels(parts: Sequence[Tensor], labels: slice) -> Tensor:
     return torch.cat([part[:, labels] for part in parts])
 
 
-def average_precision_of_blocks(
-    blocks: Iterable[tuple[Tensor, Tensor]], weight_N: Tensor | None
-) -> AveragePrecision:
-    """Average precision of labels that come in blocks, one after the other.
-
-    Args:
-        blocks: scores and targets, with a column for each label of the block.
-        weight_N: weights of the rows; None where all are 1.
-    """
+def labels_average_precision(scores_NL: Tensor, y_NL: Tensor, weight_N: Tensor | None) -> AveragePrecision:
+    """Average precision of a few labels, all at once."""
     if weight_N is None or len(weight_N) == 0:
-        return concatenated(_block(scores_NL.T, y_NL.T) for scores_NL, y_NL in blocks)
-    return concatenated(_weighted_block(scores_NL.T, y_NL.T, weight_N) for scores_NL, y_NL in blocks)
+        return _block(scores_NL.T, y_NL.T)
+    return _weighted_block(scores_NL.T, y_NL.T, weight_N)
 
 
 def concatenated(blocks: Iterable[AveragePrecision]) -> AveragePrecision:

@@ -1,6 +1,11 @@
-"""How much is worked on at a time: temporaries that stay in the processor's cache cost a third of others."""
+"""How much is worked on at a time: temporaries that stay in the processor's cache cost a third of others.
 
-from collections.abc import Iterator
+Blocks do not depend on the number of threads, so neither do the sums.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -8,8 +13,32 @@ from torch import Tensor
 
 # Half a megabyte of float32; the allocator takes larger ones from the system again and again.
 CELLS = 2**17
-# Rows of a block of columns: a label's counts are then fetched once for this many rows.
-ROWS = 1024
+# Rows of a block, where they are more cells than that: a label's counts are fetched once for so many rows.
+ROWS = 256
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Call a function for each item, with torch's number of threads; results in the order of the items.
+
+    None within torch's operations meanwhile, which are too small here to be worth waking others.
+    """
+    threads = torch.get_num_threads()
+    if min(threads, len(items)) < 2:
+        return [function(item) for item in items]
+
+    @torch.no_grad()  # which each thread must be told
+    def call(item: T) -> R:
+        return function(item)
+
+    torch.set_num_threads(1)  # threads that begin now begin with this
+    try:
+        with ThreadPoolExecutor(min(threads, len(items))) as pool:
+            return list(pool.map(call, items))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def slices(total: int, step: int) -> Iterator[slice]:

@@ -5,7 +5,6 @@ with rows = examples; average precision is the same sum with rows = labels. So o
 ties are handled once.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -16,8 +15,6 @@ from mlc.metrics.weights import is_true, known_entries
 
 # Cells sorted at a time: 1 MB of keys, so that a block stays in the processor's cache.
 BLOCK_CELLS = 2**18
-# Fewer cells are sorted before a second thread has begun.
-_CELLS_FOR_A_THREAD = 2**16
 # Of no score: the bits of -inf come out above it.
 _BELOW_ALL = -(2**31)
 
@@ -84,11 +81,5 @@ def _sort_rows(keys_RC: Tensor) -> Tensor:
     if not keys_RC.is_cpu:
         return keys_RC.sort(dim=1).values
     # NumPy sorts with vector instructions, torch sorts the indices too, which takes several times as long.
-    # Meanwhile NumPy lets other threads run.
-    threads = min(torch.get_num_threads(), keys_RC.numel() // _CELLS_FOR_A_THREAD)
-    if threads < 2:
-        keys_RC.numpy().sort(axis=1)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda part_RC: part_RC.numpy().sort(axis=1), keys_RC.tensor_split(threads)))
+    keys_RC.numpy().sort(axis=1)
     return keys_RC

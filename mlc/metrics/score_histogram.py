@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mlc.metrics.average_precision import AveragePrecision, concatenated, curve_counts
-from mlc.metrics.blocks import CELLS, count_true, slices
+from mlc.metrics.blocks import CELLS, count_true, in_threads, slices
 from mlc.metrics.weights import entry_weights, is_true
 
 BINS = 2048
@@ -57,13 +57,17 @@ def add_to_histograms(
         weight_B: weights of the rows; None where all are 1.
     """
     true_BL, count_BL = is_true(y_BL), entry_weights(y_BL, weight_B)
-    for labels in slices(len(histograms_L2K), CELLS // max(1, len(y_BL))):
+
+    def count(labels: slice) -> None:
         bin_LB = score_bins(scores_BL[:, labels].T.contiguous())
         all_LK, positive_LK = histograms_L2K[labels].unbind(1)
         count_LB = None if count_BL is None else count_BL[:, labels].T.to(all_LK.dtype)
         one_LB = all_LK.new_ones(()).expand(bin_LB.shape) if count_LB is None else count_LB
         all_LK.scatter_add_(1, bin_LB, one_LB)
         count_true(positive_LK, bin_LB, true_BL[:, labels], count_LB)
+
+    blocks = slices(len(histograms_L2K), CELLS // max(1, len(y_BL)))
+    in_threads(count, list(blocks))
 
 
 def histogram_average_precision(histograms_L2K: Tensor, unit: float = 1.0) -> AveragePrecision:
@@ -74,8 +78,11 @@ def histogram_average_precision(histograms_L2K: Tensor, unit: float = 1.0) -> Av
             scores to the highest.
         unit: no row with a weight above 0 weighs less than this; the bound is the wider the smaller it is.
     """
-    parts = histograms_L2K.split(max(1, CELLS // (2 * BINS)))
-    return concatenated(_block(*_best_first(part, unit)) for part in parts)
+
+    def block(part_L2K: Tensor) -> AveragePrecision:
+        return _block(*_best_first(part_L2K, unit))
+
+    return concatenated(in_threads(block, histograms_L2K.split(max(1, CELLS // (2 * BINS)))))
 
 
 def _best_first(histograms_L2K: Tensor, unit: float) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from mlc.metrics.accumulators import (
     SumAccumulator,
 )
 from mlc.metrics.average_precision import AveragePrecision, label_mean
-from mlc.metrics.blocks import CELLS, ROWS, slices
+from mlc.metrics.blocks import CELLS, ROWS, in_threads, slices
 from mlc.metrics.calibration import (
     Reliability,
     calibration_metrics,
@@ -183,40 +183,39 @@ class EvaluationSuite:
         self._note_divergence(scores_BL)
         # Where all are known, one byte says what a target is, and nobody looks for unknown ones again.
         y_BL = y_BL if known_entries(y_BL) is not None else is_true(y_BL)
-        if isinstance(self._average_precision, ExactAveragePrecision):
+        if self._average_precision is not None:
             self._average_precision.update(scores_BL, y_BL, weight_B)
-        for rows in slices(len(y_BL), ROWS):
-            self._add(
-                decisions_BL[rows],
-                scores_BL[rows],
-                {name: p_BL[rows] for name, p_BL in given.items()},
-                y_BL[rows],
-                None if weight_B is None else weight_B[rows],
-            )
-        if self._levels is not None and levels_BL is not None and y_levels_BL is not None:
-            sums = level_sums(levels_BL, y_levels_BL, weight_B, n_levels=self._n_levels)
-            self._levels.update(sums)
 
-    def _add(
+        def block(rows: slice) -> list[tuple[SumAccumulator[Any], Any]]:
+            few_B = None if weight_B is None else weight_B[rows]
+            few = {name: p_BL[rows] for name, p_BL in given.items()}
+            return self._sums(decisions_BL[rows], scores_BL[rows], few, y_BL[rows], few_B)
+
+        blocks = list(slices(len(y_BL), max(ROWS, CELLS // self._n_labels)))
+        for sums_of_parts in in_threads(block, blocks) if y_BL.is_cpu else map(block, blocks):
+            for part, sums in sums_of_parts:
+                part.update(sums)
+        if self._levels is not None and levels_BL is not None and y_levels_BL is not None:
+            self._levels.update(level_sums(levels_BL, y_levels_BL, weight_B, n_levels=self._n_levels))
+
+    def _sums(
         self,
         decisions_BL: Tensor,
         scores_BL: Tensor,
         given: Mapping[str, Tensor],
         y_BL: Tensor,
         weight_B: Tensor | None,
-    ) -> None:
-        """Add the sums of a block of rows."""
-        for name, p_BL in given.items():
-            self._calibration[name].update(calibration_sums(p_BL, y_BL, weight_B))
-        if isinstance(self._average_precision, HistogramAveragePrecision):
-            self._average_precision.update(scores_BL, y_BL, weight_B)
+    ) -> list[tuple[SumAccumulator[Any], Any]]:
+        """What a block of rows adds to each part."""
+        sums: list[tuple[SumAccumulator[Any], Any]] = [
+            (self._calibration[name], calibration_sums(p_BL, y_BL, weight_B)) for name, p_BL in given.items()
+        ]
+        sums.append((self._decisions, decision_sums(decisions_BL, y_BL, weight_B)))
         if self._ranking is not None:
-            self._ranking.update(ranking_sums(scores_BL, y_BL, self._ks, weight_B))
-        for rows in slices(len(y_BL), CELLS // self._n_labels):
-            few_B = None if weight_B is None else weight_B[rows]
-            self._decisions.update(decision_sums(decisions_BL[rows], y_BL[rows], few_B))
-            if self._log_loss is not None:
-                self._log_loss.update(log_loss_sums(given["calibrated"][rows], y_BL[rows], few_B))
+            sums.append((self._ranking, ranking_sums(scores_BL, y_BL, self._ks, weight_B)))
+        if self._log_loss is not None:
+            sums.append((self._log_loss, log_loss_sums(given["calibrated"], y_BL, weight_B)))
+        return sums
 
     def _note_divergence(self, scores_BL: Tensor) -> None:
         """Raise where a score is NaN; on CUDA `compute` does, for to look here would wait for the device."""

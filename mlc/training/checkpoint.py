@@ -41,19 +41,29 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise UserError(
             f"{path} is damaged or cut and cannot be read ({error}): train the run again"
         ) from error
     if "mlc" not in metadata or metadata.get("checksum") != _checksum(metadata["mlc"], tensors):
         raise UserError(f"{path} is no whole checkpoint: its checksum does not match; train the run again")
-    content = json.loads(metadata["mlc"])
-    if content["format_version"] != FORMAT_VERSION:
+    try:
+        content = json.loads(metadata["mlc"])
+        version = content["format_version"]
+        tree = _unpack(content["tree"], tensors) if version == FORMAT_VERSION else {}
+    # A checksum says that a file is whole, and not that it was written here.
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
-            f"{path} has checkpoint format {content['format_version']} and this version reads "
-            f"{FORMAT_VERSION}: use the version of mlc that wrote it"
+            f"{path} is refused: no run of mlc writes such a checkpoint ({type(error).__name__}); train the "
+            f"run again"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has checkpoint format {str(version)[:40]} and this version reads {FORMAT_VERSION}: use "
+            f"the version of mlc that wrote it"
         )
-    tree: dict[str, Any] = _unpack(content["tree"], tensors)
+    if not isinstance(tree, dict):
+        raise UserError(f"{path} is refused: it holds no mapping, as every checkpoint of mlc does")
     return tree
 
 

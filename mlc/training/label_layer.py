@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from mlc.training.label_features import Features
 from mlc.training.memory_light import BlockedWeight
 
-_BLOCK_NUMBERS = 2**18  # a block of so many float32 weights, its gradient and two moments are four megabytes
+_BLOCK_NUMBERS = (
+    2**20
+)  # of a block; so many float32 weights, their gradient and two moments fit a large cache
 _FEWEST_LABELS = 64  # of a block: below, calls cost more than the cache saves
 _ALIGNED = 16  # float32 numbers of a cache line
 

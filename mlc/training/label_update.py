@@ -142,9 +142,9 @@ class BlockUpdate:
         # Looked up each time: a loaded checkpoint replaces groups and state.
         self._group = group_of(optimizer, weight_KDC)
         self._state = optimizer.state[weight_KDC]
-        if not self._state:
-            self._state["step"] = torch.zeros((), device=weight_KDC.device)
-            self._state.update(_RULES[type(optimizer)].start(weight_KDC, self._group))
+        if "step" not in self._state:  # torch's SGD does not count, so it may have the rest
+            fresh = _RULES[type(optimizer)].start(weight_KDC, self._group)
+            self._state.update({"step": torch.zeros((), device=weight_KDC.device), **fresh, **self._state})
         self._before = self._state["step"].clone()
         self._counter = self._before.clone()
         self._state["step"] += 1

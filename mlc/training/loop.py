@@ -7,7 +7,7 @@ after each epoch: validate, log, remember the best, save, stop early.
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -123,14 +123,14 @@ def _train_epoch(session: Session, train: Split, tell: Callbacks) -> None:
         tell.after_step()
 
 
-def _step(session: Session, train: Split, rows_B: Tensor) -> tuple[Tensor, Tensor]:
+def _step(session: Session, train: Split, rows_B: Tensor) -> tuple[Tensor, Tensor | bool]:
     """One step on these rows: their mean loss, and whether the step was left out."""
     stepper = session.stepper
     own_B = processes.own_part(rows_B)
     # A process that has no row of a small last batch must still take part: its row counts nothing.
     counted = len(own_B)
+    total: Tensor | None = None
     parts = _parts(own_B if counted else rows_B[:1], session.settings.micro_batch_size)
-    total = torch.zeros((), device=session.device)
     stepper.begin()
     for i, part_B in enumerate(parts):
         batch = train.select(part_B.to(session.device, non_blocking=True))
@@ -140,7 +140,9 @@ def _step(session: Session, train: Split, rows_B: Tensor) -> tuple[Tensor, Tenso
         with session.gradients_shared(now=i + 1 == len(parts)):
             loss = session.objective(batch)
             stepper.backward(loss if share == 1 else loss * (share * processes.size()))
-        total += loss.detach() * share
+        own = loss.detach() if share == 1 else loss.detach() * share
+        total = own if total is None else total + own
+    assert total is not None, "a batch has a part"
     bad = stepper.step()
     if session.average is not None:
         session.average.update()
@@ -177,12 +179,12 @@ class _Watch:
         self._session = session
         self._tell = tell
         self._at_once = session.device == "cpu"
-        self._unread: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        self._unread: list[tuple[int, Tensor, Tensor, Tensor | bool]] = []
         self._loss_sum = 0.0
         self._rows = self._good_rows = 0
         self._since_s = time.perf_counter()
 
-    def add(self, rows_B: Tensor, loss: Tensor, bad: Tensor, *, last: bool) -> None:
+    def add(self, rows_B: Tensor, loss: Tensor, bad: Tensor | bool, *, last: bool) -> None:
         """Take in a step; report if it is time to."""
         position = self._session.position
         due = last or position.step % self._session.settings.log_every_steps == 0
@@ -193,12 +195,9 @@ class _Watch:
             self._report()
 
     def _read(self) -> None:
-        """Bring the numbers of the unread steps to the host, at once."""
+        """Bring the numbers of the unread steps to the host, in one go."""
         position, settings = self._session.position, self._session.settings
-        losses, flags = torch.stack([torch.stack((loss, bad)) for _, _, loss, bad in self._unread]).unbind(1)
-        for (step, rows_B, _, _), loss, bad in zip(
-            self._unread, losses.tolist(), flags.tolist(), strict=True
-        ):
+        for step, rows_B, loss, bad in self._on_host():
             self._rows += len(rows_B)
             if not bad:
                 self._loss_sum += loss * len(rows_B)
@@ -215,6 +214,15 @@ class _Watch:
                     f"before them are kept"
                 )
         self._unread.clear()
+
+    def _on_host(self) -> Iterator[tuple[int, Tensor, float, bool]]:
+        if self._at_once:
+            for step, rows_B, loss, bad in self._unread:
+                yield step, rows_B, loss.item(), bool(bad)
+            return
+        numbers = torch.stack([torch.stack((loss, torch.as_tensor(bad))) for _, _, loss, bad in self._unread])
+        for (step, rows_B, _, _), (loss, bad) in zip(self._unread, numbers.tolist(), strict=True):
+            yield step, rows_B, loss, bool(bad)
 
     def _report(self) -> None:
         now_s = time.perf_counter()

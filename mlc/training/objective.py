@@ -19,7 +19,9 @@ def objective(network: Network, loss: Loss, batch: Batch, *, precision: str = "f
     """
     with autocast(batch.inputs, precision):
         outputs = network.training_outputs(batch.inputs)
-    mean: Tensor = loss(outputs.main.map_tensors(Tensor.float), batch.y_BL, batch.weight_B).mean()
+    mean: Tensor = loss(
+        outputs.main.map_tensors(Tensor.float), batch.y_BL, batch.weight_B, all_known=batch.all_known
+    ).mean()
     beside = network.auxiliary
     if beside is None or outputs.auxiliary is None:
         return mean

@@ -1,6 +1,8 @@
 """In which number format the layers run."""
 
+import contextlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple
 
 import torch
@@ -58,14 +60,16 @@ def _multiplies_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def autocast(inputs: Mapping[str, BatchInput], precision: str) -> torch.autocast:
+def autocast(inputs: Mapping[str, BatchInput], precision: str) -> AbstractContextManager[object]:
     """The context in which layers run in this format, on the inputs' device; fp32 changes nothing.
 
     Args:
         inputs: of a batch.
         precision: fp32, bf16 or fp16.
     """
+    dtype = _TYPES[precision]
+    if dtype is None:
+        return contextlib.nullcontext()
     first = next(iter(inputs.values()))
     device = first.device if isinstance(first, Tensor) else first.ids_M.device
-    dtype = _TYPES[precision]
-    return torch.autocast(device.type, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+    return torch.autocast(device.type, dtype=dtype)

@@ -285,7 +285,7 @@ def _session(job: Job) -> Session:
 def _restore(session: Session, state: Mapping[str, Any], files: RunFiles) -> None:
     try:
         session.restore(state)
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(
             f"{files.checkpoints} does not fit {files.config}: one of the two has been changed"
         ) from error

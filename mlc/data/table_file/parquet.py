@@ -1,5 +1,6 @@
 """Parquet files, read by pyarrow (the extra `parquet`)."""
 
+import zoneinfo
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -78,13 +79,23 @@ class ParquetTable(TableFile):
                     raise self.error(f"{name} is not UTF-8; write the file anew.", place=row) from error
                 except wrong as reason:
                     raise self.error(
-                        f"{name} cannot be read ({_line(reason)}); write it as a text or a number.", place=row
+                        f"{name} cannot be read ({_unknown_zone(column.type) or _line(reason)}); "
+                        "write it as a text or a number.",
+                        place=row,
                     ) from error
             raise
 
     @staticmethod
     def _damaged(path: Path, error: Exception) -> UserError:
         return UserError(f"{path} is no whole Parquet file ({_line(error)}); write it anew.")
+
+
+def _unknown_zone(kind: Any) -> str:
+    """Which time zone of a column nobody knows, of which pyarrow says something else; else nothing."""
+    name = getattr(kind, "tz", None)
+    if name is None or name[:1] in "+-" or name in zoneinfo.available_timezones():
+        return ""
+    return f"there is no time zone {name}"
 
 
 def _line(error: Exception) -> str:

@@ -143,7 +143,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
     "too many values": (_put("backbone.widths", [1] * 200_001), "more than 200000 values"),
     "another network than the file's": (_put("backbone.widths", [4096]), "asks for a larger network"),
     "a network of terabytes": (_put("backbone.widths", [2**40]), "too large|larger network"),
-    "layers without end": (_put("backbone.widths", [8] * 100_000), "asks for a larger network"),
+    "layers without end": (_put("backbone.widths", [8] * 1_000), "asks for a larger network"),
     "a width that overflows": (_put("backbone.widths", [2**62]), r"too large|larger network"),
     "signs for the terminal": (_put("seed", "\x1b]0;owned\x07"), r"seed=\\x1b\]0;owned\\x07 is not allowed"),
 }

@@ -163,3 +163,20 @@ def test_flag_columns_keep_their_order_and_spellings() -> None:
 def test_flags_are_0_or_1(cell: object) -> None:
     with pytest.raises(UserError, match=r"ads\.csv, line 4: a is .*, not 0, 1 or \?"):
         flags(a=[0, 1, cell], b=[0, 0, 0])
+
+
+def test_unknown_rows_among_very_many_targets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One such row would make all targets dense."""
+    cells = ["a|b", "c", "a"]
+    monkeypatch.setattr(label_column, "_MOST_DENSE", 8)
+    monkeypatch.setattr(label_column, "_MOST_UNKNOWN", 14)
+    assert isinstance(read(cells).y_NL, LabelRows)
+    assert isinstance(read([*cells, "?"]).y_NL, Tensor)
+    wanted = (
+        r"ads\.csv: targets of 5 rows × 3 labels would take 0\.0 GB; take out the 2 rows whose labels are "
+    )
+    with pytest.raises(UserError, match=f"{wanted}unknown in tags"):
+        read([*cells, "?", "?"])
+    assert isinstance(read([*cells, "", "b"]).y_NL, LabelRows)
+    with pytest.raises(UserError, match="auxiliary targets of 5 rows × 3 labels"):
+        read([*cells, "", "b"]).dense()

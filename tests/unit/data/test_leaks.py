@@ -96,3 +96,26 @@ def test_a_hundred_thousand_texts_take_less_than_a_second() -> None:
     keys = row_keys(examples(len(train), text=train))
     assert time.process_time() - start_s < 1
     assert len(np.unique(keys)) == len(train)
+
+
+def test_blank_pictures_are_not_compared_where_there_is_nothing_else() -> None:
+    pixels = torch.zeros(4, 2, 1, 3, dtype=torch.uint8)
+    pixels[1, 1] = 7  # blank, too: one colour
+    pixels[3, 0, 0, 0] = 1
+    rows = {"train": [0, 0, 1, 3, 3], "valid": [2], "test": [0, 1, 3]}
+
+    def parts(*, with_text: bool) -> dict[str, Examples]:
+        return {
+            part: examples(
+                len(its),
+                pictures=PictureRows(pixels, torch.tensor(its)),
+                **({"text": ["same"] * len(its)} if with_text else {}),
+            )
+            for part, its in rows.items()
+        }
+
+    assert leak_notes(parts(with_text=False)) == [
+        "1 of 5 training rows repeats the inputs of another.",
+        "1 of 3 test rows has the same inputs as a training row (the first is row 3 of test).",
+    ]
+    assert leak_notes(parts(with_text=True))[0] == "2 of 5 training rows repeat the inputs of another."

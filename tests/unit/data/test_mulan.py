@@ -105,8 +105,8 @@ def test_notes_say_what_was_assumed(folder: Path) -> None:
     assert "1 nominal feature became a 0/1 column: sex (1 is m)." in notes
     assert "1 missing test value" in notes
     assert "2 of 6 columns are constant in train." in notes
-    assert "1 of 2 test rows have no label." in notes
-    assert "1 of 2 labels have no positive in test: sun." in notes
+    assert "1 of 2 test rows has no label." in notes
+    assert "1 of 2 labels has no positive in test: sun." in notes
 
 
 def test_column_without_any_value_counts_as_constant(folder: Path) -> None:

@@ -110,6 +110,11 @@ def replace_by_text(path: Path) -> None:
     path.write_text("no picture at all")
 
 
+def replace_by_postscript(path: Path) -> None:
+    """Pillow would give it to another program, ghostscript, whatever its name ends with."""
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(x) print\n%%EOF\n")
+
+
 def replace_by_pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -126,6 +131,7 @@ def replace_by_floats(path: Path) -> None:
         (cut, "is damaged"),
         (flip_bits, "is damaged"),
         (replace_by_text, "is no picture"),
+        (replace_by_postscript, "is no picture"),
         (replace_by_pipe, "is no file"),
         (replace_by_floats, "has floating-point pixels"),
     ],
@@ -135,6 +141,14 @@ def test_what_is_no_picture_is_said(spoil, why: str, tmp_path: Path) -> None:  #
     spoil(path)
     with pytest.raises(PictureError, match=why):
         decode(path)
+
+
+@pytest.mark.parametrize("kind", ["png", "gif", "bmp", "webp", "tiff", "ppm"])
+def test_kinds_of_files(kind: str, tmp_path: Path) -> None:
+    rgb = np.stack([RAMP, 255 - RAMP, RAMP // 2], axis=2)
+    options: dict[str, object] = {"lossless": True} if kind == "webp" else {}
+    pixels, _ = decode(save(Image.fromarray(rgb), tmp_path / f"a.{kind}", **options), colour="rgb")
+    assert np.array_equal(pixels, rgb.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("limit", [30, 20])  # Pillow warns above the limit and refuses above twice the limit

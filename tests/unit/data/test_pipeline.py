@@ -1,3 +1,4 @@
+import weakref
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import Tensor
 from mlc.data.dataset import Dataset, Split
 from mlc.data.examples import OPEN, TEST, TRAIN, VALID, Codes, Examples
 from mlc.data.pipeline import build_dataset
+from mlc.data.preparation import prepare_inputs
 from mlc.data.schema import Attribute, Schema
 from mlc.data.splitting import Splitting
 from mlc.data.text.words import Words
@@ -204,3 +206,55 @@ def test_open_rows_are_dealt_out() -> None:
     dataset = built(examples(part_N=part_N))
     assert rows_of(dataset.test) == list(range(30, N))
     assert sorted(rows_of(dataset.train) + rows_of(dataset.valid)) == list(range(30))
+
+
+def test_values_of_categories_are_those_of_the_training_rows() -> None:
+    """What only validation and test rows have must not change what the network gets of the others."""
+    datasets = []
+    for other in (0, 1):
+        code_N = np.where(NUMBER_N < 25, NUMBER_N % 2, NUMBER_N % 5 if other else 0.0)
+        schema = Schema((Attribute("n"), Attribute("c", ("q", "p", "x", "y", "z"))))
+        codes = Codes(schema, np.stack([NUMBER_N, code_N], axis=1), 3)
+        datasets.append(built(examples(codes=codes, part_N=parts(25, 5, 10))))
+    first, second = datasets
+    assert first.train.inputs["x"].shape == (25, 2)  # type: ignore[union-attr]
+    assert torch.equal(first.train.inputs["x"], second.train.inputs["x"])  # type: ignore[arg-type]
+    for name, fitted in first.preparation.items():
+        assert torch.equal(fitted, second.preparation[name])
+    assert Schema.from_tensor(first.preparation["schema"]).attributes[1].values == ("p", "q")
+    wanted = "3 valid values of categories are not known from training"
+    assert [any(note.startswith(wanted) for note in dataset.notes) for dataset in datasets] == [False, True]
+
+
+def test_without_any_value_in_train_there_is_nothing_to_learn_from() -> None:
+    codes = Codes(Schema((Attribute("c", ("p",)),)), np.where(NUMBER_N < 25, NAN, 0.0)[:, None], 3)
+    with pytest.raises(UserError, match="no column has a value in the training rows"):
+        built(examples(codes=codes, part_N=parts(25, 5, 10)))
+    text = [f"row {n}" for n in range(N)]
+    dataset = built(examples(codes=codes, text=text, part_N=parts(25, 5, 10)), text=Words(min_count=1))
+    assert list(dataset.train.inputs) == ["x"]
+
+
+def test_what_cannot_be_split_names_the_data_set() -> None:
+    with pytest.raises(UserError, match=r"^made: .* every split needs one"):
+        built(examples(group_N=np.zeros(N, dtype=np.int64)))
+
+
+def test_the_rows_before_the_split_are_not_held_while_inputs_are_prepared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alive: list[bool] = []
+    made: list[weakref.ref[Examples]] = []
+
+    def make() -> Examples:
+        given = examples()
+        made.append(weakref.ref(given))
+        return given
+
+    def looking(*args: Any) -> Any:
+        alive.append(made[0]() is not None)
+        return prepare_inputs(*args)
+
+    monkeypatch.setattr("mlc.data.pipeline.prepare_inputs", looking)
+    build_dataset(make(), name="made", splitting=Splitting(), text=None, standardise=True, seed=0)
+    assert alive == [False] * 3

@@ -98,6 +98,29 @@ def test_groups_stay_together() -> None:
     assert notes[0].endswith("rows are held out for validation, in whole groups.")
 
 
+def test_open_rows_join_the_rows_of_their_group_that_are_given() -> None:
+    group_N = np.arange(400) // 8
+    given_N = np.full(400, OPEN)
+    given_N[[0, 9]] = TEST
+    given_N[16] = TRAIN
+    given_N[[24, 31]] = [VALID, TEST]  # torn: what is open goes to the last split
+    part_N, notes = split(given=given_N, group=group_N)
+    assert [set(part_N[start : start + 8]) for start in (0, 8, 16)] == [{TEST}, {TEST}, {TRAIN}]
+    assert part_N[24:32].tolist() == [VALID, *[TEST] * 7]
+    assert notes[0] == "27 rows are in the split that the data give to their group."
+    assert set(part_N[32:]) == {TRAIN}
+    assert notes[-1] == "Groups that have rows in more than one split, because the data give them so: 1."
+
+
+def test_where_all_open_rows_join_groups_the_rest_is_held_out_of_train() -> None:
+    given_N = np.where(np.arange(400) % 8 == 0, OPEN, np.where(np.arange(400) < 80, TEST, TRAIN))
+    part_N, notes = split(given=given_N, group=np.arange(400) // 8)
+    assert (part_N.reshape(50, 8) == part_N[::8, None]).all()
+    assert (np.flatnonzero(part_N == TEST) == np.arange(80)).all()
+    held = sizes(part_N)[VALID]
+    assert notes[1] == f"{held} of the 320 training rows are held out for validation, in whole groups."
+
+
 def test_groups_that_the_data_tear_are_counted() -> None:
     given_N = np.where(np.arange(400) < 204, TRAIN, TEST)
     part_N, notes = split(given=given_N, group=np.arange(400) // 8)
@@ -142,6 +165,13 @@ def test_folds_cover_every_row_once_and_validate_on_others() -> None:
     assert (tested_N == 1).all()
 
 
+@pytest.mark.parametrize("options", [{}, {"group": np.arange(400)}])
+def test_folds_may_be_hundreds(options: dict[str, Any]) -> None:
+    part_N, _ = split(folds=200, fold=150, **options)
+    assert 1 <= sizes(part_N)[TEST] <= 4
+    assert part_N.tolist() != split(folds=200, fold=199, **options)[0].tolist()
+
+
 def test_folds_ignore_the_given_split_and_say_so() -> None:
     given_N = np.arange(400) % 2 * TEST
     part_N, notes = split(folds=4, fold=3, given=given_N)
@@ -179,6 +209,7 @@ def test_sparse_targets_are_split_as_dense_ones_are() -> None:
         ({"time": np.zeros(400)}, "every split needs one"),
         ({"time": np.where(np.arange(400) < 3, np.nan, 1.0)}, "3 of the 400 rows to split have no time"),
         ({"time": np.arange(400), "folds": 5}, "leave out the times or the folds"),
+        ({"folds": 401, "fold": 0}, "401 folds of 400 rows"),
         ({"folds": 5, "fold": 5}, "choose one from 0 to 4"),
         ({"fold": 1}, "without folds"),
     ],

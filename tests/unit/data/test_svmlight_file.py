@@ -1,6 +1,8 @@
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +72,63 @@ def test_a_header_with_another_number_of_rows_is_refused(tmp_path: Path, rows: i
 def test_a_header_with_a_zero_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="line 1: the header says 3 rows, 0 features and 2 labels"):
         written(tmp_path, b"3 0 2\n")
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        (b"3 2147483648 2\n", "says 2147483648 features, and 2147483647 are the most"),
+        (b"3 9999999999 2\n", "says 9999999999 features, and"),
+        (b"3 2 300000000\n", "line 1: the header says 300000000 labels, and 5000000 are the most"),
+    ],
+)
+def test_a_header_with_too_large_a_number_is_refused(tmp_path: Path, header: bytes, problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        written(tmp_path, header)
+
+
+def test_the_largest_numbers_are_read(tmp_path: Path) -> None:
+    file = written(tmp_path, b"1 2147483647 1000000\n999999 2147483646:1\n")
+    flat = FlatFiles.read([file], Limits(0, 2**31 - 2, 10**6), "binary")
+    names, labels = flat.labels(10**6)
+    assert (len(names), names[-1], labels.ids_M.tolist()) == (10**6, "999999", [999_999])
+    assert flat.highest == 2**31 - 2
+
+
+def test_an_index_beyond_32_bits_is_refused_whatever_the_limits_say(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the number '3000000000' is above 2147483647"):
+        lengths(written(tmp_path, b"1 3000000000:1\n"), Limits(0, 10**10, None))
+
+
+def test_more_labels_than_can_be_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlc.data.svmlight_arrays.MOST_LABELS", 2)
+    flat = FlatFiles.read([written(tmp_path, b"1,7 1:1\n-3 1:1\n")], Limits(), "binary")
+    with pytest.raises(UserError, match="3 different labels, and 2 are the most"):
+        flat.labels(None)
+
+
+@pytest.mark.parametrize("n_labels", [None, 60])
+def test_the_labels_of_many_blocks_are_sorted_once_or_not_at_all(
+    n_labels: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sorting all labels so far after each block made reading quadratic."""
+    monkeypatch.setattr("mlc.data.svmlight_file._BLOCK_BYTES", 16)
+    sorted_sizes: list[int] = []
+
+    def counting(sort: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(values: Any, *rest: Any, **options: Any) -> Any:
+            sorted_sizes.append(len(values))
+            return sort(values, *rest, **options)
+
+        return counted
+
+    for name in ("unique", "union1d"):
+        monkeypatch.setattr(np, name, counting(getattr(np, name)))
+    file = written(tmp_path, b"".join(b"%d 1:1\n" % (59 - row % 60) for row in range(120)))
+    names, labels = FlatFiles.read([file], Limits(0, None, n_labels), "binary").labels(n_labels)
+    assert names == tuple(map(str, range(60)))
+    assert labels.ids_M.tolist() == [59 - row % 60 for row in range(120)]
+    assert sorted_sizes == ([120, 60] if n_labels is None else [])  # a piece, and what the pieces have
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

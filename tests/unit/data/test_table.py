@@ -186,6 +186,25 @@ def test_all_other_columns_are_inputs_where_none_is_named(tmp_path: Path) -> Non
     assert unknown.sum(0).tolist() == [0, 20]
 
 
+@pytest.mark.parametrize("options", [{"categories": ["c"]}, {}])
+def test_values_that_only_test_rows_have_change_nothing(options: dict[str, Any], tmp_path: Path) -> None:
+    def loaded(others: str, folder: str) -> Dataset:
+        (tmp_path / folder).mkdir()
+        made = [{"split": "train", "c": "rst"[row % 3], "a": row % 2} for row in range(30)]
+        made += [{"split": "valid", "c": "r", "a": row % 2} for row in range(6)]
+        made += [{"split": "test", "c": value, "a": row % 2} for row, value in enumerate(others)]
+        path = write(tmp_path / folder, "csv", made)
+        return Table(path=str(path), split="split", labels=["a"], max_categories=8, **options).load(seed=0)
+
+    first, second = loaded("rrrrrr", "first"), loaded("xxyyzz", "second")
+    assert dense(first.train).shape == (30, 3)
+    assert torch.equal(dense(first.train), dense(second.train))
+    assert torch.equal(first.preparation["schema"], second.preparation["schema"])
+    assert any(note.startswith("6 test values of categories are not known") for note in second.notes)
+    # An unknown value has the means of the columns, as in new rows.
+    torch.testing.assert_close(dense(second.test), torch.zeros(6, 3))
+
+
 def test_a_given_preparation_codes_as_it_did(good: Path, tmp_path: Path) -> None:
     first = table(good).load(seed=0, text=words())
     again = table(good).load(seed=0, text=words(), preparation=first.preparation)

@@ -1,3 +1,5 @@
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -278,11 +280,35 @@ def test_a_resumed_run_takes_its_weights_from_its_checkpoint(tmp_path: Path) -> 
     assert not any(torch.equal(state[key], other[key]) for key in other)
 
 
-def test_init_from_another_backbone_is_one_sentence(tmp_path: Path) -> None:
+def test_init_from_another_backbone_says_how_to_get_the_same(tmp_path: Path) -> None:
     finished(tmp_path / "a")
-    with pytest.raises(UserError, match=r"^init_from names a run with another backbone: ") as refused:
+    place = re.escape(f"init_from={tmp_path / 'a'}")
+    usual = node("backbone", "mlp")["widths"]
+    words = f"backbone=mlp backbone.widths={usual}".replace(" ", "").replace("mlpb", "mlp b")
+    with pytest.raises(UserError, match=rf"^{place} has another backbone: .*{re.escape(words)}, as it has$"):
         made(started_from(tmp_path / "a", widths=[8]), tmp_path / "b")
-    assert "\n" not in str(refused.value)
+    linear = replace(
+        read_recipe(config(backbone="linear") | {"init_from": str(tmp_path / "a")}), source=MadeUp()
+    )
+    with pytest.raises(UserError, match=rf"^{place} has another backbone: give this run backbone=mlp, as it"):
+        made(linear, tmp_path / "b")
+    other = replace(started_from(tmp_path / "a"), source=MadeUp((4,)))
+    with pytest.raises(
+        UserError, match=r"reads numbers of shape \(3,\), and this run numbers of shape \(4,\);"
+    ):
+        made(other, tmp_path / "b")
+
+
+def test_a_run_goes_on_without_the_run_that_it_started_from(tmp_path: Path) -> None:
+    finished(tmp_path / "a")
+    its = started_from(tmp_path / "a")
+    preparation = made(its, tmp_path / "b").facts.preparation
+    shutil.rmtree(tmp_path / "a")
+    job = make_job(its, tmp_path / "b", fresh=False)
+    assert job.facts.preparation.keys() == preparation.keys() == {"mean"}
+    assert torch.equal(job.facts.preparation["mean"], preparation["mean"])
+    with pytest.raises(UserError, match="is no run"):
+        made(its, tmp_path / "c")
 
 
 def test_init_from_a_folder_that_is_no_run(tmp_path: Path) -> None:

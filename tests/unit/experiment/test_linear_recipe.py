@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from mlc.errors import UserError
-from mlc.experiment.linear_recipe import with_linear_choices
+from mlc.experiment.linear_recipe import linear_notes, with_linear_choices
 from mlc.experiment.recipe import read_recipe
 from tests.contract.grid import names
 from tests.unit.experiment.shipped import config, node
@@ -74,3 +74,44 @@ def test_a_wrong_model_is_refused_by_name() -> None:
     given["trainer"]["model"] = "forest"
     with pytest.raises(UserError, match=r"^trainer\.model=forest is not allowed"):
         read_recipe(given)
+
+
+@pytest.mark.parametrize("head", sorted({*names("head")} - {"sigmoid"}))
+def test_another_head_is_refused(head: str) -> None:
+    with pytest.raises(
+        UserError, match=rf"trains head=sigmoid, and head={head} is asked for: leave head= away"
+    ):
+        linear(head=head)
+
+
+def test_another_loss_is_refused() -> None:
+    with pytest.raises(UserError, match=r"trains loss=squared_hinge, and loss=focal is asked for"):
+        linear(loss="focal")
+    given = config(**CHOSEN, loss="squared_hinge")
+    given["trainer"]["model"] = "logistic"
+    with pytest.raises(UserError, match=r"trains loss=binary_cross_entropy, and loss=squared_hinge is"):
+        with_linear_choices(given)
+
+
+def test_pictures_are_refused_before_they_are_read() -> None:
+    for dataset in ("images", "mnist_pictures"):
+        with pytest.raises(UserError, match=rf"dataset={dataset} has pictures: leave trainer= away"):
+            linear(dataset=dataset)
+    given = config(trainer="linear_baseline", dataset="table")
+    given["dataset"] |= {"path": "ads.csv", "labels": "tags", "text": "title", "picture": "photo"}
+    with pytest.raises(UserError, match="dataset=table has pictures"):
+        read_recipe(given)
+    given["dataset"]["picture"] = None
+    assert read_recipe(given).config["choices"]["head"] == "sigmoid"
+
+
+def test_what_takes_the_place_of_something_else_is_said() -> None:
+    given = config(**CHOSEN, auxiliary="sigmoid", backbone="wide_mlp", text="tfidf")
+    recipe = read_recipe(given)
+    assert recipe.notes == (
+        "trainer=linear_baseline takes backbone=linear in place of wide_mlp, "
+        "auxiliary=none in place of sigmoid.",
+    )
+    assert read_recipe(recipe.config).notes == ()
+    assert read_recipe(config(dataset="yeast")).notes == ()
+    assert linear_notes({}, {"backbone": "linear"}) == ()

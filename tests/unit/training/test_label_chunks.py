@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mlc.backbones.flatten import Flatten
 from mlc.backbones.mlp import MLP
@@ -16,7 +17,8 @@ from mlc.inputs import MAIN, InputSpec
 from mlc.losses.base import Loss
 from mlc.model import Network
 from mlc.rows import LabelRows, SparseRows
-from mlc.training.label_chunks import LabelChunks, cut_into_blocks
+from mlc.training.label_chunks import LabelChunks, cut_into_blocks, label_blocks
+from mlc.training.label_update import BlockUpdate
 
 B, D, L = 7, 5, 11
 SPARSE = {MAIN: InputSpec("sparse", (D,))}
@@ -44,7 +46,7 @@ PAIRS = [
 
 
 def dense_targets(*, unknown: bool = False) -> Tensor:
-    """Few true labels, an empty row, a label that is never true; and with `unknown` some NaN, a row of NaN."""
+    """Few true labels, an empty row, a label that is never true; with `unknown` some NaN, and a row of NaN."""
     generator = torch.Generator().manual_seed(1)
     y_BL = (torch.rand(B, L, generator=generator) < 0.3).float()
     y_BL[2], y_BL[:, 4], y_BL[0, 10] = 0, 0, 1
@@ -169,3 +171,67 @@ def test_any_block_size(size, head, loss):
 def test_a_linear_backbone_leaves_sparse_rows_sparse(head, loss):
     network, loss = network_and_loss(head, loss, {}, linear=True)
     compare(network, loss, label_rows(dense_targets()), size=4, weighted=True)
+
+
+def test_bf16_multiplies_in_bf16_and_comes_near():
+    network, loss = network_and_loss(*PAIRS[0])
+    network, loss = network.float(), loss.float()
+    batch = Batch(inputs={MAIN: sparse_inputs()}, y_BL=label_rows(dense_targets()))
+    cut = in_blocks(network, 4)
+    exact = LabelChunks(cut, loss, precision="fp32", update=None)(batch)
+    exact.backward()
+    wanted = gradients(cut)
+    cut = in_blocks(network, 4)
+    low = LabelChunks(cut, loss, precision="bf16", update=None)(batch)
+    low.backward()
+    assert low.dtype == torch.float32
+    assert low != exact
+    torch.testing.assert_close(low, exact, rtol=0.02, atol=0)
+    for name, gradient in gradients(cut).items():
+        torch.testing.assert_close(gradient, wanted[name], rtol=0.1, atol=0.02)
+
+
+def test_a_scaled_loss_scales_the_gradients():
+    network, loss = network_and_loss(*PAIRS[0])
+    batch = Batch(inputs={MAIN: double(sparse_inputs())}, y_BL=label_rows(dense_targets()))
+    once, thrice = in_blocks(network, 4), in_blocks(network, 4)
+    LabelChunks(once, loss, precision="fp32", update=None)(batch).backward()
+    (3 * LabelChunks(thrice, loss, precision="fp32", update=None)(batch)).backward()
+    wanted = gradients(once)
+    for name, gradient in gradients(thrice).items():
+        torch.testing.assert_close(gradient, 3 * wanted[name])
+
+
+def test_no_tensor_of_all_labels_is_made():
+    """The largest tensor that any operation of a step makes has B×C numbers, or those of a block."""
+    wide, size = 400, 16
+    labels = LabelStatistics.from_targets(torch.eye(2, wide))
+    head = make(load_shipped("head", "sigmoid"), group="head", kind=Head)(in_features=D, labels=labels)
+    network = Network(backbone=Flatten(inputs=SPARSE), head=head)
+    loss = make(load_shipped("loss", "binary_cross_entropy"), group="loss", kind=Loss)(labels=labels)
+    cut_into_blocks(head, size=size)
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    chunks = LabelChunks(
+        network, loss, precision="fp32", update=BlockUpdate(optimizer, label_blocks(network.head))
+    )
+    y = LabelRows(torch.arange(B), torch.arange(B), torch.ones(B, dtype=torch.int64), wide)
+    batch = Batch(inputs={MAIN: sparse_inputs()}, y_BL=y)
+    chunks(batch).backward()  # makes the optimiser's state
+    with LargestTensor() as seen:
+        chunks(batch).backward()
+    assert 0 < seen.numbers <= wide + size  # the gradient of the bias
+
+
+class LargestTensor(TorchDispatchMode):
+    """Sees how many numbers the largest tensor has that an operation newly makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        old = {t.untyped_storage().data_ptr() for t in args if isinstance(t, Tensor)}
+        if isinstance(result, Tensor) and result.untyped_storage().data_ptr() not in old:
+            self.numbers = max(self.numbers, result.numel())
+        return result

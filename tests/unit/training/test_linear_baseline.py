@@ -93,6 +93,33 @@ def test_unknown_targets_are_left_out() -> None:
     assert bias_L[1] == rest_L[1]
 
 
+def test_inputs_are_not_copied_where_all_is_known_and_sparse_targets_are_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[Any] = []
+    reads: list[int] = []
+    fit, places = LinearSVC.fit, LabelRows.places
+
+    def seeing(self: LinearSVC, x: Any, *rest: Any, **options: Any) -> Any:
+        seen.append(x)
+        return fit(self, x, *rest, **options)
+
+    def reading(self: LabelRows, rows: Tensor) -> Any:
+        reads.append(len(rows))
+        return places(self, rows)
+
+    monkeypatch.setattr(LinearSVC, "fit", seeing)
+    monkeypatch.setattr(LabelRows, "places", reading)
+    train = split()
+    assert isinstance(train.y_NL, Tensor)
+    row_of, ids_M = train.y_NL.nonzero(as_tuple=True)
+    length_N = torch.bincount(row_of, minlength=ROWS)
+    fitted(split(y_NL=LabelRows(ids_M, length_N.cumsum(0) - length_N, length_N, LABELS)))
+    assert len(seen) == LABELS
+    assert all(x is seen[0] for x in seen)
+    assert reads == [ROWS]
+
+
 @pytest.mark.parametrize("model", ["svm", "logistic"])
 def test_weight_two_is_a_row_twice_and_weight_zero_is_no_row(model: str) -> None:
     weight_N = torch.arange(ROWS) % 3

@@ -26,7 +26,7 @@ from tests.contract.grid import names
 from tests.unit.training import tiny
 from tests.unit.training.tiny import bits
 
-EPOCHS, ROWS = 3, 17  # two batches of 6 and one of 5
+EPOCHS, ROWS = 2, 17  # two batches of 6 and one of 5
 TOKENS = InputSpec("tokens", (6,), vocabulary=12)
 
 
@@ -114,7 +114,7 @@ def test_resumed_after_any_step_it_equals_the_undisturbed_one(
     undisturbed, states = made.session(optimizer), []
 
     def keep() -> None:
-        if undisturbed.position.epoch == 1:
+        if undisturbed.position.epoch == 0:
             states.append(copy.deepcopy(undisturbed.state()))
 
     start = bits(undisturbed.network.state_dict())
@@ -135,7 +135,7 @@ def test_resumed_after_any_step_it_equals_the_undisturbed_one(
     assert not any(trained[key] == start[key] for key in trained if key.endswith("weight"))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adagrad"])
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_in_half_precision_too(optimizer: str, precision: str) -> None:
     made, rows = KINDS["average"], KINDS["average"].rows()
@@ -174,7 +174,7 @@ def test_every_piece_of_the_state_is_needed(lost: str) -> None:
     resumed = made.session("adam", seed=77)
     torch.manual_seed(99)
     own = resumed.state()
-    resumed.restore({**states[4 if lost != "schedule" else 7], lost: copy.deepcopy(own[lost])})
+    resumed.restore({**states[1 if lost != "schedule" else 4], lost: copy.deepcopy(own[lost])})
     tiny.train(resumed, rows)
     assert bits(resumed.state()) != bits(undisturbed.state())
 

@@ -21,7 +21,7 @@ def test_metrics_are_read_by_split_and_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"splits": []}', '{"splits": {"test": 1}}'])
 def test_what_are_no_results(tmp_path: Path, text: str) -> None:
     (tmp_path / "results.json").write_text(text)
-    with pytest.raises(UserError, match="results.json cannot be read"):
+    with pytest.raises(UserError, match=r"results\.json cannot be read"):
         read_metrics(tmp_path)
 
 

@@ -81,6 +81,19 @@ def test_blank_lines_between_rows_are_counted(tmp_path: Path) -> None:
     assert table.n_blank == 2  # those at the end are no gap
 
 
+@pytest.mark.parametrize("chunk_rows", [1, 9])
+def test_rows_of_blank_cells_are_skipped_and_counted_also_at_the_end(chunk_rows: int, tmp_path: Path) -> None:
+    table = open_table(write(tmp_path, "a,b\n, \n1,2\n\n3,\n,,,\n,\n"))
+    for _ in range(2):
+        places = [place for chunk in table.chunks(["a"], chunk_rows=chunk_rows) for place in chunk.places]
+        assert places == [3, 5]
+        assert (table.n_blank, table.n_hollow) == (1, 3)
+    assert table.gap_notes() == [
+        "1 blank line between rows was skipped.",
+        "3 rows whose cells are all blank were skipped.",
+    ]
+
+
 def test_an_empty_cell_of_the_only_column_is_a_row(tmp_path: Path) -> None:
     cells, places = read_all(write(tmp_path, 'a\nx\n""\n  \ny\n'))
     assert cells == {"a": ["x", "", "  ", "y"]}

@@ -68,3 +68,40 @@ def test_without_pyarrow_it_says_what_to_install(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"pip install mlc\[parquet\]"):
         open_table(path)
+
+
+def test_nanoseconds_become_microseconds(tmp_path: Path) -> None:
+    moments = pyarrow.array([1_600_000_000_123_456_789, None], pyarrow.timestamp("ns", tz="UTC"))
+    cells, _ = read_all(write(tmp_path, {"t": moments}))
+    assert cells["t"] == [datetime.datetime(2020, 9, 13, 12, 26, 40, 123456, tzinfo=datetime.UTC), None]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "reason"),
+    [
+        ([0, 10**18], pyarrow.timestamp("us"), "out of range"),
+        ([0, 10**9], pyarrow.date32(), "days="),
+        ([None, 0], pyarrow.timestamp("s", tz="there is no time zone Mars/Phobos"), "Mars/Phobos"),
+        ([0, 10**17], pyarrow.duration("ms"), "days"),
+        ([[0], [10**18]], pyarrow.list_(pyarrow.timestamp("us")), "out of range"),
+    ],
+)
+def test_what_python_has_no_value_for_is_said_with_its_row(
+    values: list[object], kind: object, reason: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, {"n": [0, 1, 2, 3], "t": pyarrow.array([None, None, *values], kind)})
+    with pytest.raises(
+        UserError, match=rf"t\.parquet, row 4: t cannot be read \(.*{reason}.*\); write it as"
+    ):
+        read_all(path)
+
+
+def test_texts_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, {"namename": ["a", "valuevalue"]})
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"valuevalue", b"valuev\xfflue"))
+    with pytest.raises(UserError, match=r"t\.parquet, row 2: namename is not UTF-8"):
+        read_all(path)
+    path.write_bytes(whole.replace(b"namename", b"namen\xffme"))
+    with pytest.raises(UserError, match=r"t\.parquet.*(UTF-8|no whole Parquet file)"):
+        open_table(path)

@@ -168,3 +168,8 @@ def test_equals_the_tokeniser_of_transformers() -> None:
     expected = AutoTokenizer.from_pretrained(folder)(texts, truncation=True, max_length=64)["input_ids"]
     assert ids(fitted, *texts) == expected
     assert fitted.encode(texts).spec.vocabulary == json.loads(fitted.encoder)["vocab_size"]
+
+
+def test_a_folder_may_start_at_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert ids(fit(Path("~") / folder.name), "the cat") == ids(fit(folder), "the cat")

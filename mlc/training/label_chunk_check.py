@@ -1,0 +1,100 @@
+"""What label chunks can be combined with; everything else is refused before training starts."""
+
+from typing import Literal
+
+import torch
+
+from mlc.errors import UserError
+from mlc.heads.base import Head
+from mlc.heads.factorised import FactorisedHead
+from mlc.heads.softmax import SoftmaxHead
+from mlc.losses.base import Loss
+from mlc.losses.categorical_cross_entropy import CategoricalCrossEntropy
+from mlc.losses.factorised import FactorisedLoss
+from mlc.model import Network
+from mlc.outputs.independent import IndependentLabels
+from mlc.training.label_chunks import layer_name
+from mlc.training.label_update import can_update_blocks
+from mlc.training.settings import TrainerSettings
+
+LabelUpdate = Literal["in_pass", "at_step"]
+
+
+def check_label_chunks(
+    settings: TrainerSettings,
+    optimizer: torch.optim.Optimizer,
+    loss: Loss,
+    network: Network,
+    *,
+    update: LabelUpdate,
+    processes: int = 1,
+) -> None:
+    """Check that a network can be trained in label chunks with these settings.
+
+    Args:
+        settings: of the loop.
+        optimizer: of the network.
+        loss: of its head.
+        network: before or after its layer has been cut.
+        update: "in_pass" takes the optimiser's step of a chunk as soon as its gradient is there; "at_step"
+            leaves the gradients to the loop, with everything that needs all of them.
+        processes: how many train together.
+
+    Raises:
+        UserError: one sentence that says what does not go together, and what does.
+    """
+    _check_head_and_loss(network.head, loss)
+    if network.auxiliary is not None:
+        raise UserError("trainer.label_chunk does not go with an auxiliary head: set auxiliary=none")
+    if update == "at_step":
+        return
+    for option, why in _needs_whole_gradient(settings, processes).items():
+        raise UserError(
+            f"{option} {why}, and trainer.label_update=in_pass takes the step of a label chunk as soon as its "
+            f"gradient is there: set trainer.label_update=at_step or leave {option} away"
+        )
+    if not can_update_blocks(optimizer):
+        raise UserError(
+            f"{type(optimizer).__name__} with these options cannot take its step chunk by chunk: set "
+            f"trainer.label_update=at_step, or choose optimizer=adam, adamw, sgd, adagrad, light_adam, "
+            f"row_adagrad or adafactor"
+        )
+
+
+def _check_head_and_loss(head: Head, loss: Loss) -> None:
+    if layer_name(head) is None:
+        raise UserError(
+            f"trainer.label_chunk does not go with {type(head).__name__}, whose labels cannot be taken "
+            f"apart: choose head=sigmoid, softmax or factorised, or set trainer.label_chunk=null"
+        )
+    if isinstance(head, FactorisedHead):
+        fits = isinstance(loss, FactorisedLoss)
+    elif isinstance(head, SoftmaxHead):
+        fits = isinstance(loss, CategoricalCrossEntropy)
+    else:
+        fits = IndependentLabels in loss.sums_over_labels
+    if not fits:
+        raise UserError(
+            f"trainer.label_chunk does not go with {type(loss).__name__} on {type(head).__name__}, which "
+            f"needs all labels at once: set trainer.label_chunk=null, or choose a loss that is a sum over "
+            f"labels (loss=binary_cross_entropy, focal, asymmetric, hill, squared_error), "
+            f"loss=categorical_cross_entropy with head=softmax, or a loss=factorised_kl_... with its head"
+        )
+
+
+def _needs_whole_gradient(settings: TrainerSettings, processes: int) -> dict[str, str]:
+    """The options in use that need the gradient of all labels, and why."""
+    found = {}
+    if settings.clip_norm is not None:
+        found["trainer.clip_norm"] = "needs the norm of the whole gradient"
+    if settings.clip_value is not None:
+        found["trainer.clip_value"] = "changes the gradient before the step"
+    if settings.micro_batch_size is not None and settings.micro_batch_size < settings.batch_size:
+        found["trainer.micro_batch_size"] = "adds up gradients before the step"
+    if settings.precision == "fp16":
+        found["trainer.precision=fp16"] = "scales the loss and looks at the gradient before the step"
+    if settings.ema_decay is not None:
+        found["trainer.ema_decay"] = "passes over all weights after the step"
+    if processes > 1:
+        found["training in several processes"] = "adds up their gradients before the step"
+    return found
