@@ -57,8 +57,8 @@ def predict(words: Sequence[str]) -> None:
     taken = {"row", "decided", *label_names}.intersection(columns)
     if taken and target.suffix == ".csv":
         raise UserError(
-            f"keep={values['keep']}: the output has a column {min(taken)} of its own; rename that of the input, "
-            f"or write a .jsonl file"
+            f"keep={values['keep']}: the output has a column {min(taken)} of its own; rename that of the "
+            f"input, or write a .jsonl file"
         )
     rows = predict_file(
         trained.classifier,

@@ -5,7 +5,7 @@ of pieces and copies nothing, and a batch is gathered without a Python loop over
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -118,6 +118,11 @@ class SparseRows(RaggedRows):
         places, length_B = self.places(rows)
         values = None if self.values_M is None else self.values_M[places]
         return SparseRows(self.ids_M[places], length_B.cumsum(0) - length_B, length_B, values, self.width)
+
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> "SparseRows":
+        """The same rows with every tensor changed, for example moved to another device."""
+        values = None if self.values_M is None else change(self.values_M)
+        return SparseRows(change(self.ids_M), change(self.start_N), change(self.length_N), values, self.width)
 
     @property
     def spec(self) -> InputSpec:

@@ -1,8 +1,8 @@
 """Optimisers of torch without what guards them against torch.compile.
 
 Each method of a torch optimiser that makes it, steps, or reads its state first imports `torch._dynamo`: 800
-modules, 80 MB, and a second of every start. The guards tell the compiler to leave these methods alone; nothing
-here ever compiles an optimiser (`trainer.compile` compiles backbone and head), so it can do without.
+modules, 80 MB, and a second of every start. The guards tell the compiler to leave these methods alone, and
+nothing here ever compiles an optimiser (`trainer.compile` compiles backbone and head).
 """
 
 import inspect

@@ -4,24 +4,26 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mlc.batch import BatchInput, presence
 from mlc.data.dataset import Split
+from mlc.metrics.suite import EvaluationSuite, SuiteResult, choose_mode
 from mlc.model import Classifier, Network
 from mlc.outputs.base import LabelOutput, NotDefinedError, concatenate
 from mlc.outputs.levels import LabelLevels
-from mlc.training import processes
+from mlc.training import feeding, processes
 from mlc.training.order import evaluation_order
 from mlc.training.precision import autocast
 from mlc.training.settings import TrainerSettings
 
-if TYPE_CHECKING:
-    # Imports torchmetrics, which takes a second: at run time only the first evaluation pays for it.
-    from mlc.metrics.suite import SuiteResult
+# What is evaluated at a time: with many labels so many rows, as many as the metrics count at a time in two
+# threads; with few labels so many numbers of the network.
+_BLOCK_ROWS = 512
+_BLOCK_NUMBERS = 2**20
 
 _ALSO_PICKED = (
     "which also picked the checkpoint: their metrics on valid are optimistic (trainer.separate_fit=true "
@@ -70,7 +72,7 @@ class Evaluation:
 
     metrics: Mapping[str, float | None]
     reasons: Mapping[str, str]
-    suite: "SuiteResult"
+    suite: SuiteResult
 
     @property
     def defined(self) -> dict[str, float]:
@@ -93,8 +95,6 @@ class Fit:
 
 def predict_split(network: Network, split: Split, settings: TrainerSettings, device: str) -> Predictions:
     """Outputs for every row of a split, kept where the scores fit `memory_limit_mb`."""
-    from mlc.metrics.suite import choose_mode
-
     numbers_per_row = max(split.n_labels, _numbers_per_row(network, split))
     mode, why = choose_mode(len(split), numbers_per_row, memory_limit_mb=settings.memory_limit_mb)
 
@@ -143,20 +143,22 @@ def run_network(
     """
     was_training = network.training
     network.eval()
-    rows_N = torch.arange(len(split), device=split.device)
+    rows_N = torch.arange(len(split))
     if split.lengths_N is not None:
-        rows_N = evaluation_order(split.lengths_N)
+        rows_N = evaluation_order(split.lengths_N).cpu()
+    batches_B = rows_N.split(batch_size)
+    device = str(next(network.parameters()).device)
+    # A process that has no row of a small last batch runs a row all the same, to know its output's shape.
+    own = (processes.own_part(rows_B) if processes.has_part(rows_B) else rows_B[:1] for rows_B in batches_B)
     try:
-        for rows_B in rows_N.split(batch_size):
-            own_B = processes.own_part(rows_B)
-            # One that has no row of a small last batch runs a row all the same, to know its output's shape.
-            batch = split.select(own_B if len(own_B) else rows_B[:1])
+        for rows_B, batch in zip(batches_B, feeding.batches(split, own, device), strict=True):
             output = forward(network, batch.inputs, precision=precision)
-            if processes.size() > 1:
-                gather = partial(processes.gather_rows, own=len(own_B), n_rows=len(rows_B))
-                output = output.map_tensors(gather)
-                batch = split.select(rows_B)
-            yield Chunk(output, batch.y_BL, batch.weight_B)
+            if processes.size() == 1:
+                yield Chunk(output, batch.y_BL, batch.weight_B)
+                continue
+            gather = partial(processes.gather_rows, rows_B=rows_B)
+            y_BL, weight_B = gather(batch.y_BL), batch.weight_B
+            yield Chunk(output.map_tensors(gather), y_BL, None if weight_B is None else gather(weight_B))
     finally:  # also where not all batches are asked for
         network.train(was_training)
 
@@ -185,14 +187,18 @@ def fit_on_validation(
         stride = -(-predictions.rows * predictions.numbers_per_row * 8 // max(int(memory_limit_mb * 1e6), 1))
     outputs, targets, weights, rows_seen = [], [], [], 0
     for raw, y_BL, weight_B in predictions.chunks():
-        rows_B = torch.arange(rows_seen, rows_seen + len(y_BL), device=y_BL.device)
-        sampled_B = rows_B % stride == 0
-        rows_seen += len(y_BL)
-        # A mask copies what it picks; a slice would be a view that keeps the whole batch in memory.
-        outputs.append(raw.map_tensors(operator.itemgetter(sampled_B)))
-        targets.append(presence(y_BL[sampled_B]))
-        weights += [] if weight_B is None else [weight_B[sampled_B]]
-    linked, y_NL = classifier.loss.link(concatenate(outputs)), torch.cat(targets)
+        if stride > 1:
+            # A mask copies what it picks; a slice would be a view that keeps the whole batch in memory.
+            rows_B = torch.arange(rows_seen, rows_seen + len(y_BL), device=y_BL.device)
+            sampled_B = rows_B % stride == 0
+            rows_seen += len(y_BL)
+            raw, y_BL = raw.map_tensors(operator.itemgetter(sampled_B)), y_BL[sampled_B]
+            weight_B = None if weight_B is None else weight_B[sampled_B]
+        outputs.append(raw)
+        targets.append(presence(y_BL))
+        weights += [] if weight_B is None else [weight_B]
+    raw_N = outputs[0] if len(outputs) == 1 else concatenate(outputs)
+    linked, y_NL = classifier.loss.link(raw_N), torch.cat(targets)
     weight_N = torch.cat(weights) if weights else None
     with torch.enable_grad():
         classifier.calibrator.fit(linked, y_NL, weight_N)
@@ -225,16 +231,13 @@ def evaluate(
         predictions: of the split.
         ranking, average_precision: whether to compute these two costly families.
     """
-    from mlc.metrics.suite import EvaluationSuite
-
     suite: EvaluationSuite | None = None
     loss, nll = _Mean(), _Mean()
     why_no_nll = ""
-    for raw, target_BL, weight_B in predictions.chunks():
+    for raw, target_BL, weight_B in _blocks(classifier, predictions, loss):
         row_weight_B = _row_weights(target_BL, weight_B)
-        loss_B = classifier.loss(raw, target_BL, weight_B)
-        # Copies of a batch's one loss are not weighted yet.
-        loss.add(loss_B * row_weight_B if classifier.loss.couples_batch else loss_B, row_weight_B)
+        if not classifier.loss.couples_batch:
+            loss.add(classifier.loss(raw, target_BL, weight_B), row_weight_B)
         linked = classifier.loss.link(raw)
         calibrated = classifier.calibrator(linked)
         marginals_BL, reason = _marginals(calibrated)
@@ -265,11 +268,29 @@ def evaluate(
             why_no_nll = str(error)
     assert suite is not None, "a split has at least one row"
     result = suite.compute()
-    if not why_no_nll and nll.sum == float("inf"):
+    if not why_no_nll and nll.value == float("inf"):
         why_no_nll = "some rows have a label set that is impossible under this model"
     metrics = {"loss": loss.value, "nll": None if why_no_nll else nll.value, **result.values}
     reasons = {**result.reasons, **({"nll": why_no_nll} if why_no_nll else {})}
     return Evaluation(metrics=metrics, reasons=reasons, suite=result)
+
+
+def _blocks(classifier: Classifier, predictions: Predictions, loss: "_Mean") -> Iterator[Chunk]:
+    """The rows of a split, few enough at a time for all that is derived from their outputs to stay small.
+
+    A loss that couples the rows of a batch is measured here, on each batch as a whole.
+    """
+    step = max(_BLOCK_ROWS, _BLOCK_NUMBERS // max(1, predictions.numbers_per_row))
+    for chunk in predictions.chunks():
+        if classifier.loss.couples_batch:
+            row_weight_B = _row_weights(chunk.y_BL, chunk.weight_B)
+            # Copies of a batch's one loss are not weighted yet.
+            loss_B = classifier.loss(*chunk)
+            loss.add(loss_B * row_weight_B, row_weight_B)
+        for start in range(0, len(chunk.y_BL), step):
+            rows = slice(start, start + step)
+            weight_B = None if chunk.weight_B is None else chunk.weight_B[rows]
+            yield Chunk(chunk.raw.map_tensors(operator.itemgetter(rows)), chunk.y_BL[rows], weight_B)
 
 
 def _row_weights(y_BL: Tensor, weight_B: Tensor | None) -> Tensor:
@@ -279,20 +300,20 @@ def _row_weights(y_BL: Tensor, weight_B: Tensor | None) -> Tensor:
 
 
 class _Mean:
-    """A weighted mean over the batches of a split."""
+    """A weighted mean over the batches of a split; its sums stay on the batches' device until it is read."""
 
     def __init__(self) -> None:
-        self.sum = 0.0
-        self._weight = 0.0
+        self._sum: Tensor | float = 0.0
+        self._weight: Tensor | float = 0.0
 
     def add(self, weighted_B: Tensor, weight_B: Tensor) -> None:
         """Add values already times their weight; those of weight 0 are left out, whatever they are."""
-        self.sum += float(torch.where(weight_B > 0, weighted_B.double(), 0).sum())
-        self._weight += float(weight_B.sum())
+        self._sum = self._sum + torch.where(weight_B > 0, weighted_B.double(), 0).sum()
+        self._weight = self._weight + weight_B.sum()
 
     @property
     def value(self) -> float:
-        return self.sum / self._weight
+        return float(self._sum) / float(self._weight)
 
 
 def _marginals(output: LabelOutput) -> tuple[Tensor | None, str | None]:

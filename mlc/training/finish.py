@@ -13,6 +13,7 @@ from mlc.training.checkpoint import load_checkpoint
 from mlc.training.checkpoints import Checkpoints
 from mlc.training.dashboard import Dashboard
 from mlc.training.evaluation import Fit, evaluate, fit_on_validation, predict_split
+from mlc.training.feeding import place
 from mlc.training.figures import draw_evaluation, write_figures
 from mlc.training.job import Job
 from mlc.training.progress import Progress
@@ -32,12 +33,12 @@ def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard)
     classifier.network.load_state_dict(load_checkpoint(best)["network"])
 
     fit_rows = rows_to_fit_on(job.dataset.valid, settings, seed=job.seed)
-    fitting = predict_split(classifier.network, fit_rows.to(device), settings, device)
+    fitting = predict_split(classifier.network, place(fit_rows, device).split, settings, device)
     fit = fit_on_validation(
         classifier, fitting, memory_limit_mb=settings.memory_limit_mb, separate=settings.separate_fit
     )
-    valid = predict_split(classifier.network, job.dataset.valid.to(device), settings, device)
-    test = predict_split(classifier.network, job.dataset.test.to(device), settings, device)
+    valid = predict_split(classifier.network, place(job.dataset.valid, device).split, settings, device)
+    test = predict_split(classifier.network, place(job.dataset.test, device).split, settings, device)
     evaluations = {"valid": evaluate(classifier, valid), "test": evaluate(classifier, test)}
     thresholds_L = classifier.decision.thresholds()
 

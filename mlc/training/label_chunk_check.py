@@ -50,8 +50,8 @@ def check_label_chunks(
         return
     for option, why in _needs_whole_gradient(settings, processes).items():
         raise UserError(
-            f"{option} {why}, and trainer.label_update=in_pass takes the step of a label chunk as soon as its "
-            f"gradient is there: set trainer.label_update=at_step or leave {option} away"
+            f"{option} {why}, and trainer.label_update=in_pass takes the step of a label chunk as soon as "
+            f"its gradient is there: set trainer.label_update=at_step or leave {option} away"
         )
     if not can_update_blocks(optimizer):
         raise UserError(

@@ -72,6 +72,23 @@ def cut_into_blocks(head: Head, *, size: int) -> None:
     setattr(head, name, LabelBlocks(getattr(head, name), size=size))
 
 
+def features_for_labels(
+    network: Network, inputs: Mapping[str, BatchInput], precision: str
+) -> Tensor | SparseRows:
+    """What the label layer reads; a linear backbone would only make sparse rows dense, and is left out."""
+    x = inputs[MAIN]
+    if isinstance(network.backbone, Flatten) and isinstance(x, SparseRows):
+        return x
+    with autocast(inputs, precision):
+        features: Tensor = network.backbone(inputs)[network.head.reads]
+    return features
+
+
+def dense_features(x_BD: Tensor, layer: LabelBlocks, precision: str) -> DenseFeatures:
+    """Dense features, multiplied in the number format of a run; fp16 stays in that of the layer."""
+    return DenseFeatures(x_BD, layer.bias_L.dtype, torch.bfloat16 if precision == "bf16" else None)
+
+
 class LabelChunks(nn.Module):
     """The objective of a network over very many labels; see `mlc.training.objective.Objective`.
 
@@ -81,7 +98,7 @@ class LabelChunks(nn.Module):
 
     Args:
         network: its head's layer is in blocks.
-        loss: with a `by_label` for this head.
+        loss: of its head; `check_label_chunks` says which.
         precision: fp32 or bf16; under fp16 the label layer stays in fp32, because its gradients are taken
             before the loss is scaled.
         update: takes the optimiser's step of a block, or None, and the weights get a gradient.
@@ -102,9 +119,7 @@ class LabelChunks(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The mean loss of a batch: one number."""
         network = self.network
-        with autocast(batch.inputs, self._precision):
-            named = self._features(batch.inputs)
-        x_BD = named[network.head.reads]
+        x_BD = features_for_labels(network, batch.inputs, self._precision)
         layer = label_blocks(network.head)
         targets = block_targets(batch.y_BL, self._labels, layer.bias_L.dtype)
         weight_B = torch.ones_like(targets.n_true) if batch.weight_B is None else batch.weight_B
@@ -113,22 +128,13 @@ class LabelChunks(nn.Module):
             mean = mean + self._count_term(x_BD, targets, weight_B)
         return mean
 
-    def _features(self, inputs: Mapping[str, BatchInput]) -> Mapping[str, Tensor | SparseRows]:
-        """The backbone's; a linear backbone would only make sparse rows dense, and is left out."""
-        x = inputs[MAIN]
-        if isinstance(self.network.backbone, Flatten) and isinstance(x, SparseRows):
-            return {self.network.head.reads: x}
-        features: Mapping[str, Tensor] = self.network.backbone(inputs)
-        return features
-
     def _over_labels(self, x_BD: Tensor | SparseRows, targets: BlockTargets, weight_B: Tensor) -> Tensor:
         layer, loss, update = label_blocks(self.network.head), self._loss[0], self._update[0]
         features: Features
         if isinstance(x_BD, SparseRows):
             features = SparseFeatures(x_BD, layer.weight_KDC.dtype)
         else:
-            low = torch.bfloat16 if self._precision == "bf16" else None
-            features = DenseFeatures(x_BD, layer.bias_L.dtype, low)
+            features = dense_features(x_BD, layer, self._precision)
         block_loss: BlockLoss
         if isinstance(loss, FactorisedLoss):
             block_loss = SharesOverLabels(targets, weight_B * loss.share_weight)

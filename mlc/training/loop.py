@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mlc.batch import Batch
 from mlc.data.dataset import Split
 from mlc.errors import Fault, UserError
-from mlc.training import processes
+from mlc.training import feeding, processes
 from mlc.training.linear_baseline import LinearBaseline, fit_linear
 from mlc.training.order import epoch_order
 from mlc.training.session import Position, Session
@@ -114,30 +115,30 @@ def _train_epoch(session: Session, train: Split, tell: Callbacks) -> None:
         last = min(last, position.batch + max(settings.max_steps - position.step, 0))
     watch = _Watch(session, tell)
     session.network.train()
+    parts = (part for rows_B in batches[position.batch : last] for part in _parts(session, rows_B))
+    feed = feeding.batches(train, parts, session.device)
     for i in range(position.batch, last):
         rows_B = batches[i]
         session.set_rate(position.epoch + (i + 0.5) / len(batches))
-        loss, bad = _step(session, train, rows_B)
+        loss, bad = _step(session, feed, rows_B)
         position.step, position.batch = position.step + 1, i + 1
         watch.add(rows_B, loss, bad, last=i + 1 == last)
         tell.after_step()
 
 
-def _step(session: Session, train: Split, rows_B: Tensor) -> tuple[Tensor, Tensor | bool]:
-    """One step on these rows: their mean loss, and whether the step was left out."""
+def _step(session: Session, feed: Iterator[Batch], rows_B: Tensor) -> tuple[Tensor, Tensor | bool]:
+    """One step on these rows, whose parts come next: their mean loss, and whether it was left out."""
     stepper = session.stepper
-    own_B = processes.own_part(rows_B)
-    # A process that has no row of a small last batch must still take part: its row counts nothing.
-    counted = len(own_B)
+    sizes = [len(part) for part in _parts(session, rows_B)]
+    counted = processes.has_part(rows_B)
     total: Tensor | None = None
-    parts = _parts(own_B if counted else rows_B[:1], session.settings.micro_batch_size)
     stepper.begin()
-    for i, part_B in enumerate(parts):
-        batch = train.select(part_B.to(session.device, non_blocking=True))
+    for i, size in enumerate(sizes):
+        batch = next(feed)
         if session.augment is not None:
             batch = replace(batch, inputs=session.augment(batch.inputs))
-        share = len(part_B) / len(rows_B) if counted else 0.0
-        with session.gradients_shared(now=i + 1 == len(parts)):
+        share = size / len(rows_B) if counted else 0.0
+        with session.gradients_shared(now=i + 1 == len(sizes)):
             loss = session.objective(batch)
             stepper.backward(loss if share == 1 else loss * (share * processes.size()))
         own = loss.detach() if share == 1 else loss.detach() * share
@@ -149,9 +150,16 @@ def _step(session: Session, train: Split, rows_B: Tensor) -> tuple[Tensor, Tenso
     return total, bad
 
 
-def _parts(rows_B: Tensor, size: int | None) -> list[Tensor]:
-    """The rows that go through the network at once; a last single one joins those before, as in an epoch."""
-    parts = list(rows_B.split(size or len(rows_B)))
+def _parts(session: Session, rows_B: Tensor) -> list[Tensor]:
+    """The rows of this process that go through the network at once; a last single one joins those before.
+
+    A process that has no row of a small last batch must still take part: it gets a row, which counts nothing.
+    """
+    size = session.settings.micro_batch_size
+    if size is None and processes.size() == 1:
+        return [rows_B]
+    own_B = processes.own_part(rows_B) if processes.has_part(rows_B) else rows_B[:1]
+    parts = list(own_B.split(size or len(own_B)))
     if len(parts) > 1 and len(parts[-1]) == 1 != size:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts

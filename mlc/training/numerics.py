@@ -23,5 +23,6 @@ def numerics(settings: TrainerSettings) -> Iterator[None]:
         with torch.autograd.set_detect_anomaly(settings.detect_anomaly or torch.is_anomaly_enabled()):
             yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        if settings.deterministic:  # the call imports the compiler, which takes a second
+            torch.use_deterministic_algorithms(before)
         torch.backends.cudnn.benchmark = benchmark

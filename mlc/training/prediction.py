@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,16 +86,13 @@ def _with_kept(rows: Iterable[_Row], kept: Kept) -> Iterator[_KeptRow]:
     if kept.rows is None:
         yield from (((), row) for row in rows)
         return
-    try:
-        for row, cells in zip(rows, kept.rows, strict=True):
-            yield cells, row
-    except ValueError as error:
-        if "zip()" not in str(error):
-            raise
-        raise UserError(
-            f"the input gives another number of rows to predict on than to keep {', '.join(kept.names)} of: "
-            f"take blank rows out of it, or leave keep= away"
-        ) from None
+    for row, cells in zip_longest(rows, kept.rows):
+        if row is None or cells is None:
+            raise UserError(
+                f"the input has other rows to predict on than to keep {', '.join(kept.names)} of: "
+                f"take blank rows out of it, or leave keep= away"
+            )
+        yield cells, row
 
 
 def _rows(classifier: Classifier, chunks: Iterable[Mapping[str, BatchInput]]) -> Iterator[_Row]:

@@ -108,17 +108,23 @@ def own_part(rows_B: Tensor) -> Tensor:
     return rows_B.tensor_split(size())[rank()] if size() > 1 else rows_B
 
 
-def gather_rows(part: Tensor, *, own: int, n_rows: int) -> Tensor:
-    """The rows of all processes, in the order that `own_part` has cut them.
+def has_part(rows_B: Tensor) -> bool:
+    """Whether `own_part` has any row for this process."""
+    return len(rows_B) > rank() or size() == 1
+
+
+def gather_rows(part: Tensor, *, rows_B: Tensor) -> Tensor:
+    """What all processes have for the rows of a batch, in their order.
 
     Args:
-        part: this process's rows, the first dimension of any tensor.
-        own: how many of them count.
-        n_rows: rows of all processes together.
+        part: what this process has for its own part, the first dimension of any tensor; what a process
+            without a part has is left out.
+        rows_B: the rows of the batch.
     """
     if size() == 1:
         return part
-    lengths = [len(rows) for rows in torch.empty(n_rows, 0).tensor_split(size())]
+    lengths = [len(rows) for rows in rows_B.tensor_split(size())]
+    own = lengths[rank()]
     padded = part.new_zeros(max(lengths), *part.shape[1:])
     padded[:own] = part[:own]
     gathered = [torch.empty_like(padded) for _ in lengths]

@@ -17,6 +17,7 @@ from mlc.training.checkpoints import Found
 from mlc.training.dashboard import Dashboard
 from mlc.training.evaluation import Evaluation, Predictions, evaluate, fit_on_validation, predict_split
 from mlc.training.faults import describe, memory_explained
+from mlc.training.feeding import place
 from mlc.training.files import atomic_write_text
 from mlc.training.finish import finish
 from mlc.training.interruption import Interruption
@@ -94,8 +95,12 @@ class _Run:
             profiled(job.settings, folder=files.profile, tell=self._dashboard.profile)
         )
         self._introduce(found)
-        self._train = train.to(session.device)
-        self._valid = rows_that_pick(job.dataset.valid, job.settings, seed=job.seed).to(session.device)
+        placed = place(train, session.device)
+        self._progress.line(placed.why)
+        self._train = placed.split
+        self._valid = place(
+            rows_that_pick(job.dataset.valid, job.settings, seed=job.seed), session.device
+        ).split
 
     def go(self) -> None:
         """Train, and finish."""

@@ -83,7 +83,7 @@ class ParquetTable(TableFile):
                         "write it as a text or a number.",
                         place=row,
                     ) from error
-            raise
+            raise self._damaged(self.path, error) from error
 
     @staticmethod
     def _damaged(path: Path, error: Exception) -> UserError:

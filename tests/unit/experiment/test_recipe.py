@@ -54,7 +54,7 @@ def with_option(group: str, key: str, value: Any, **chosen: str) -> dict[str, An
 
 
 def test_groups_are_the_folders_of_configs() -> None:
-    folders = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment"}
+    folders = {path.name for path in CONFIGS.iterdir() if path.is_dir()} - {"experiment", "debug"}
     assert set(group_names()) == folders == set(EVERY_GROUP)
     assert config_folder().samefile(CONFIGS)
 

@@ -91,7 +91,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("options", REFUSED, ids=str)
 def test_what_needs_the_whole_gradient_goes_with_a_step_after_the_pass(options):
-    with pytest.raises(UserError, match="trainer.label_update=at_step"):
+    with pytest.raises(UserError, match=r"trainer\.label_update=at_step"):
         check(**options)
     check(update="at_step", **options)
 

@@ -46,7 +46,7 @@ PAIRS = [
 
 
 def dense_targets(*, unknown: bool = False) -> Tensor:
-    """Few true labels, an empty row, a label that is never true; with `unknown` some NaN, and a row of NaN."""
+    """Few true labels, an empty row, a label that is never true; `unknown`: some NaN, a row of NaN."""
     generator = torch.Generator().manual_seed(1)
     y_BL = (torch.rand(B, L, generator=generator) < 0.3).float()
     y_BL[2], y_BL[:, 4], y_BL[0, 10] = 0, 0, 1

@@ -12,13 +12,14 @@ from mlc.batch import LabelStatistics
 from mlc.calibration.none import NoCalibration
 from mlc.decisions.fixed import FixedThreshold
 from mlc.decisions.top_k import TopK
+from mlc.errors import UserError
 from mlc.heads.factorised import FactorisedHead
 from mlc.heads.levels import LevelsHead
 from mlc.losses.factorised import FactorisedLoss
 from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
 from mlc.model import Classifier, Network
 from mlc.training.csv_cells import text_of
-from mlc.training.prediction import predict_file, predict_text
+from mlc.training.prediction import Kept, predict_file, predict_text
 from tests.unit.training import tiny
 
 ROWS = 13
@@ -266,3 +267,39 @@ def test_one_example_with_scores_says_so(without_marginals: Classifier) -> None:
     assert isinstance(x_ND, Tensor)
     text = predict_text(without_marginals, {"x": x_ND}, label_names=("a", "b", "c"))
     assert text.splitlines()[-1].startswith("scores; * decided: ")
+
+
+CELLS = [["=1+1", 3.5], *([f"id {i}", None] for i in range(1, ROWS - 1)), ["ü, |", ["a", "ö"]]]
+
+
+def test_kept_columns_stand_beside_the_predictions(classifier: Classifier, tmp_path: Path) -> None:
+    for ending in ("csv", "jsonl"):
+        kept = Kept(("-id", "b"), iter(CELLS))
+        predict_file(classifier, chunks(), tmp_path / f"out.{ending}", label_names=tiny.NAMES, kept=kept)
+    header, *rows = read_csv(tmp_path / "out.csv")
+    assert header == ["row", "'-id", "b", "decided", *tiny.NAMES], "a spreadsheet would take it for a formula"
+    assert [row[0] for row in rows] == [str(i) for i in range(ROWS)]
+    assert rows[0][1:3] == ["'=1+1", "3.5"]
+    assert rows[1][1:3] == ["id 1", ""]
+    assert rows[-1][1:3] == ["ü, |", '["a", "ö"]']
+    lines = read_jsonl(tmp_path / "out.jsonl")
+    assert [line["kept"] for line in lines] == [
+        dict(zip(("-id", "b"), cells, strict=True)) for cells in CELLS
+    ]
+    assert list(lines[0]) == ["row", "kept", "decided", "probabilities"]
+    predict_file(classifier, chunks(), tmp_path / "plain.csv", label_names=tiny.NAMES)
+    assert [row[:1] + row[3:] for row in rows] == read_csv(tmp_path / "plain.csv")[1:]
+
+
+@pytest.mark.parametrize("n", [ROWS - 1, ROWS + 1])
+def test_another_number_of_kept_rows_is_refused(classifier: Classifier, tmp_path: Path, n: int) -> None:
+    kept = Kept(("id",), [["x"]] * n)
+    with pytest.raises(UserError, match="other rows to predict on than to keep id of"):
+        predict_file(classifier, chunks(), tmp_path / "out.csv", label_names=tiny.NAMES, kept=kept)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_kept_columns_of_no_rows(classifier: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    predict_file(classifier, iter([]), path, label_names=tiny.NAMES, kept=Kept(("id",), []))
+    assert read_csv(path) == [["row", "id", "decided", *tiny.NAMES]]

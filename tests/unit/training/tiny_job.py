@@ -52,7 +52,9 @@ def job(
         dataset=tiny.dataset(),
         facts=facts(),
         classifier=made,
-        make_optimizer=lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9),
+        make_optimizer=lambda groups: torch.optim.SGD(
+            groups, lr=0.05, momentum=0.9, nesterov=True, fused=True
+        ),
         schedule=Constant(warmup_epochs=0.0),
         augment=None,
         settings=settings,

@@ -1,0 +1,90 @@
+"""SIGTERM and Ctrl-C."""
+
+import signal
+import threading
+
+import pytest
+
+from mlc.errors import Stopped
+from mlc.training.interruption import Interruption
+
+SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+@SIGNALS
+def test_a_signal_leaves_a_mark_and_stops_nothing(number: signal.Signals) -> None:
+    with Interruption() as interruption:
+        assert not interruption.asked
+        signal.raise_signal(number)
+        assert interruption.asked
+        with pytest.raises(Stopped, match=f"stopped by {number.name}"):
+            interruption.stop()
+
+
+@SIGNALS
+def test_where_nothing_changes_it_stops_at_once(number: signal.Signals) -> None:
+    reached = []
+    with Interruption() as interruption:
+        with pytest.raises(Stopped, match=number.name), interruption.at_once():
+            reached.append("before")
+            signal.raise_signal(number)
+            reached.append("after")
+        assert interruption.asked
+    assert reached == ["before"]
+
+
+def test_a_signal_that_came_before_stops_such_work_before_it_begins() -> None:
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(Stopped), interruption.at_once():
+            pytest.fail("it began")
+
+
+def test_after_such_work_a_signal_waits_again() -> None:
+    with Interruption() as interruption:
+        with interruption.at_once():
+            pass
+        signal.raise_signal(signal.SIGTERM)
+        assert interruption.asked
+
+
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize(
+    ("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)]
+)
+def test_a_second_signal_stops_anywhere(first: signal.Signals, second: signal.Signals, within: bool) -> None:
+    with Interruption() as interruption:
+        if within:
+            with pytest.raises(Stopped), interruption.at_once():
+                signal.raise_signal(first)
+        else:
+            signal.raise_signal(first)
+        with pytest.raises(KeyboardInterrupt) as stop:
+            signal.raise_signal(second)
+        assert not isinstance(stop.value, Stopped)
+
+
+def test_afterwards_the_signals_mean_what_they_did() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(ZeroDivisionError), Interruption():
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+        raise ZeroDivisionError
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_outside_the_main_thread_it_changes_nothing() -> None:
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work() -> None:
+        with Interruption() as interruption, interruption.at_once():
+            seen.append((signal.getsignal(signal.SIGTERM), interruption.asked))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(before, False)]
+
+
+def test_without_a_signal_another_process_has_asked() -> None:
+    with pytest.raises(Stopped, match="stopped by another process"):
+        Interruption().stop()
