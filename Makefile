@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint format clean
+.PHONY: help setup train test lint format clean bench bench-scaling
 
 help:  ## show the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv with the pinned versions
 
@@ -35,6 +35,20 @@ lint: $(STAMP)  ## ruff, mypy and import-linter
 format: $(STAMP)  ## let ruff rewrite the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+DEVICE ?= cpu
+bench: $(STAMP) .venv-peers/.installed  ## the table of targets against a bare loop and the peers (half an hour; DEVICE=cuda)
+	$(BIN)/python -m benchmarks --device $(DEVICE)
+
+bench-scaling: $(STAMP)  ## cost against rows, labels and epochs, over three decades (five minutes)
+	$(BIN)/python -m benchmarks.scaling --device $(DEVICE)
+
+# The peers see this environment's packages through a .pth file, so that pip finds torch there and brings no other.
+.venv-peers/.installed: benchmarks/peers.txt $(STAMP)
+	@rm -rf .venv-peers && $(BIN)/python -m venv .venv-peers
+	@$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$(.venv-peers/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/project.pth"
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement benchmarks/peers.txt \
+		&& touch $@ || { rm -rf .venv-peers; echo "peers: skipped, because no package registry could be reached"; }
 
 clean:  ## remove .venv and caches; runs stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

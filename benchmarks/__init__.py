@@ -1,1 +1,1 @@
-"""How fast, how large, how linear: the measurements behind docs/performance.md, and the command that repeats them."""
+"""How fast, how large, how linear: the measurements of docs/performance.md, and what repeats them."""

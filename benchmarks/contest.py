@@ -64,7 +64,12 @@ class Setting:
     @property
     def environment(self) -> dict[str, str]:
         """The variables of a contender's process."""
-        return {**os.environ, "OMP_NUM_THREADS": str(self.threads), "MLC_OFFLINE": "1", "KERAS_BACKEND": "torch"}
+        return {
+            **os.environ,
+            "OMP_NUM_THREADS": str(self.threads),
+            "MLC_OFFLINE": "1",
+            "KERAS_BACKEND": "torch",
+        }
 
 
 class ContenderFailedError(Exception):
@@ -183,7 +188,9 @@ def _take(contender: Contender, outcome: Outcome) -> None:
     outcome.peak_mb = [contender.peak_mb()]
 
 
-def first_steps(ways: Sequence[Way], workload: Workload, setting: Setting, *, rounds: int) -> Mapping[str, list[float]]:
+def first_steps(
+    ways: Sequence[Way], workload: Workload, setting: Setting, *, rounds: int
+) -> Mapping[str, list[float]]:
     """Seconds from process start to the end of the first step, way after way in each round."""
     taken: dict[str, list[float]] = {way.name: [] for way in ways}
     for _ in range(rounds):

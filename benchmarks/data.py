@@ -38,7 +38,9 @@ def load(workload: Workload, folder: Path, *, dense_targets: bool = True) -> dic
     tensors = load_file(_path(workload, folder))
     splits: dict[str, Tensors] = {}
     for split in SPLITS:
-        its = {name.partition(".")[2]: values for name, values in tensors.items() if name.startswith(f"{split}.")}
+        its = {
+            name.partition(".")[2]: values for name, values in tensors.items() if name.startswith(f"{split}.")
+        }
         labels = its.pop("labels")
         if dense_targets:
             its["y"] = torch.zeros(len(labels), workload.labels).scatter_(1, labels, 1.0)

@@ -3,21 +3,22 @@
     OMP_NUM_THREADS=2 python benchmarks/evaluation.py
     OMP_NUM_THREADS=2 python benchmarks/evaluation.py --cases exact streaming small    # seconds, not minutes
 
-The data: labels whose frequencies fall like Zipf's law, 5 true labels per row, score logits that know something
-about them; float32 probabilities and one byte per target. Always the same, written once to a temporary folder.
+The data: labels whose frequencies fall like Zipf's law, 5 true labels per row, score logits that know
+something about them; float32 probabilities and one byte per target. Always the same, written once to a
+temporary folder.
 
-    exact, streaming       the whole suite in one pass: F1 and its kin, AP and curves, ECE, reliability, Brier,
-                           log loss, ranking; fed in batches, as an evaluation feeds it
+    exact, streaming       the whole suite in one pass: F1 and its kin, AP and curves, ECE, reliability,
+                           Brier, log loss, ranking; fed in batches, as an evaluation feeds it
     exact_evaluate         the same behind a classifier (`mlc.training.evaluation.evaluate`): also loss, link,
                            calibrator, decision rule and likelihood
     torchmetrics_ap_exact, torchmetrics_ap_binned (100 thresholds), torchmetrics_f1
     sklearn_ap, sklearn_f1 what a user calls for one of these numbers alone
     small                  300 rows × 14 labels, the validation after an epoch of W1: F1, ECE, log loss
 
-Each case is a process of its own. Time starts once all is imported, the arrays are loaded, and a small
-evaluation has run; extra memory is the largest resident set (resource.getrusage) above that at the start.
-Cases are run in turn, `--repeats` times; the table has medians. The first column is time over that of
-`exact`.
+Each case is a process of its own. Wall and CPU time start once all is imported, the arrays are loaded, and a
+small evaluation has run; extra memory is the largest resident set (resource.getrusage) above that at the
+start. Cases are run in turn, `--repeats` times; the table has medians. The first column is time over that of
+the first case.
 """
 
 import argparse
@@ -99,14 +100,17 @@ def _suite(mode: str) -> Callable[[Data], float]:
 
 
 def exact() -> Callable[[Data], float]:
+    """The whole suite with exact average precision."""
     return _suite("exact")
 
 
 def streaming() -> Callable[[Data], float]:
+    """The whole suite with average precision from histograms."""
     return _suite("streaming")
 
 
 def exact_evaluate() -> Callable[[Data], float]:
+    """The whole suite behind a classifier."""
     import torch
 
     from mlc.batch import LabelStatistics
@@ -153,14 +157,17 @@ def _torchmetrics_ap(thresholds: int | None) -> Callable[[Data], float]:
 
 
 def torchmetrics_ap_exact() -> Callable[[Data], float]:
+    """Average precision by torchmetrics, exact."""
     return _torchmetrics_ap(None)
 
 
 def torchmetrics_ap_binned() -> Callable[[Data], float]:
+    """Average precision by torchmetrics at 100 thresholds."""
     return _torchmetrics_ap(100)
 
 
 def torchmetrics_f1() -> Callable[[Data], float]:
+    """Macro-F1 by torchmetrics."""
     import torch
     from torchmetrics.classification import MultilabelF1Score
 
@@ -174,18 +181,21 @@ def torchmetrics_f1() -> Callable[[Data], float]:
 
 
 def sklearn_ap() -> Callable[[Data], float]:
+    """Average precision by scikit-learn."""
     from sklearn.metrics import average_precision_score
 
     return lambda data: average_precision_score(data.y[:, data.y.any(0)], data.p[:, data.y.any(0)])
 
 
 def sklearn_f1() -> Callable[[Data], float]:
+    """Macro-F1 by scikit-learn."""
     from sklearn.metrics import f1_score
 
     return lambda data: f1_score(data.y, data.p > 0.5, average="macro", zero_division=0)
 
 
 def small() -> Callable[[Data], float]:
+    """The validation after an epoch of a small table."""
     import torch
 
     from mlc.metrics.suite import EvaluationSuite

@@ -1,4 +1,4 @@
-"""The physical floor: how fast this machine multiplies and copies, and what each workload would take at that rate.
+"""The physical floor: how fast this machine multiplies and copies, and what each workload takes at that rate.
 
     python -m benchmarks.floor
 
@@ -44,7 +44,9 @@ def fastest_s(work: Callable[[], object], device: str, tries: int = 15) -> float
     start = time.perf_counter()
     work()
     wait()
-    calls = max(1, int(_TRY_S / max(time.perf_counter() - start, 1e-7)))
+    once_s = max(time.perf_counter() - start, 1e-7)
+    calls = max(1, int(_TRY_S / once_s))
+    tries = max(2, min(tries, int(3 / once_s)))
     best = float("inf")
     for _ in range(tries):
         start = time.perf_counter()
@@ -121,7 +123,9 @@ def cost(workload: Workload) -> Cost:
         case "W4":
             gates = 4 * 32
             flop = 3 * 2 * rows * 100 * gates * (512 + 32)
-            moved = 4 * (rows * 100 * 512 * 6 + 2 * 10_000 * 512)  # rows looked up and added; gradient cleared
+            moved = 4 * (
+                rows * 100 * 512 * 6 + 2 * 10_000 * 512
+            )  # rows looked up and added; gradient cleared
         case _:
             flop = 2 * 2 * rows * 270 * workload.labels
             moved = 4 * (2 * rows * 270 * workload.labels + 2 * parameters + 8 * rows * workload.labels)
@@ -145,14 +149,16 @@ def table(rates: Rates) -> str:
 def sentence(rates: Rates) -> str:
     """The rates in words."""
     return (
-        f"matrix products fp32 {rates.fp32 / 1e9:,.0f} GFLOP/s, bf16 {rates.bf16 / 1e9:,.0f} GFLOP/s; "
+        f"matrix products fp32 {rates.fp32 / 1e9:,.0f} GFLOP/s, bf16 {rates.bf16 / 1e9:,.1f} GFLOP/s; "
         f"copy {rates.copy / 1e9:.0f} GB/s; an operation on one number {1e6 * rates.dispatch_s:.1f} µs"
     )
 
 
 def main() -> None:
     """Measure, and print the floors."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu")
     device = parser.parse_args().device
     rates = measure(device)

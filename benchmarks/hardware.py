@@ -22,7 +22,11 @@ def cores() -> int:
 
 def describe(device: str, threads: int) -> str:
     """One line."""
-    parts = [f"{cores()} cores of {processor()}", f"{threads} threads", torch.backends.cpu.get_cpu_capability()]
+    parts = [
+        f"{cores()} cores of {processor()}",
+        f"{threads} threads",
+        torch.backends.cpu.get_cpu_capability(),
+    ]
     if device == "cuda":
         parts.insert(0, torch.cuda.get_device_name())
     return ", ".join([*parts, f"torch {torch.__version__}", f"Python {platform.python_version()}"])

@@ -14,6 +14,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ class Meter:
         per_epoch, samples = self._workload.steps_per_epoch, self._workload.samples
         marks = sorted(self._times)
         steady_s, steady_cpu_s, steady = 0.0, 0.0, 0
-        for first, last in zip(marks, marks[1:], strict=False):
+        for first, last in pairwise(marks):
             if first % per_epoch:  # else this stretch is the end of an epoch and what comes with it
                 wall_s, cpu_s = (b - a for a, b in zip(self._times[first], self._times[last], strict=True))
                 steady_s, steady_cpu_s = steady_s + wall_s, steady_cpu_s + cpu_s

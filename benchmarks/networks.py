@@ -1,6 +1,6 @@
 """The networks of the workloads in plain PyTorch, as a person would write them for one script.
 
-`mlc` builds the same layers from its configs; `same_size` in the comparison checks the number of parameters.
+`mlc` builds the same layers from its configs; the number of parameters is printed at the start of its log.
 """
 
 import torch
@@ -11,7 +11,7 @@ from benchmarks.workloads import Workload
 
 
 class Texts(nn.Module):
-    """W4: words to an LSTM, whose last state feeds an auxiliary output and, with the side inputs, the main."""
+    """W4: words to an LSTM, whose last state feeds an auxiliary output and, with side inputs, the main."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,4 @@
-"""The work that everyone is measured on: W1 to W5, seeded synthetic data of real shapes.
-"""
+"""The work that everyone is measured on: W1 to W5, seeded synthetic data of real shapes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

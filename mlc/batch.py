@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mlc.rows import SparseRows, Targets, dense_chunks
+from mlc.rows import LabelRows, SparseRows, Targets, dense_chunks
 
 BatchInput = Tensor | SparseRows
 
@@ -29,6 +29,7 @@ class Batch:
         weight_B: float32 weights of the examples, of mean 1 over the split, or None where all are equal.
         auxiliary_BA: targets of an auxiliary head that has its own, or None.
         all_known: whether no target is NaN, for certain; losses are cheaper then.
+        label_rows: the targets where the labels are too many for a tensor; y_BL then has no columns.
     """
 
     inputs: Mapping[str, BatchInput]
@@ -36,6 +37,7 @@ class Batch:
     weight_B: Tensor | None = None
     auxiliary_BA: Tensor | None = None
     all_known: bool = False
+    label_rows: LabelRows | None = None
 
 
 def split_unknown(y: Tensor) -> tuple[Tensor, Tensor]:

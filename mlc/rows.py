@@ -197,6 +197,15 @@ class LabelRows(RaggedRows):
         y_BL = torch.zeros(len(length_B), self.n_labels, device=self.ids_M.device)
         return y_BL.index_put_((row_of, self.ids_M[places].long()), y_BL.new_ones(()))
 
+    def piece(self, rows: Tensor) -> "LabelRows":
+        """The labels of these rows, with a flat tensor of their own; no dense target is made."""
+        places, length_B = self.places(rows)
+        return LabelRows(self.ids_M[places], length_B.cumsum(0) - length_B, length_B, self.n_labels)
+
+    def map_tensors(self, change: Callable[[Tensor], Tensor]) -> "LabelRows":
+        """The same rows with every tensor changed, for example moved to another device."""
+        return LabelRows(change(self.ids_M), change(self.start_N), change(self.length_N), self.n_labels)
+
     @property
     def shape(self) -> tuple[int, int]:
         """(N, L), as the dense targets would have it."""

@@ -1,4 +1,4 @@
-"""Train: `python -m mlc.train head=sigmoid`; go on with a run: `python -m mlc.train resume=<run folder>`."""
+"""Train: `python -m mlc.train head=sigmoid`; go on: `resume=<folder>`; once more: `rerun=<folder>`."""
 
 import shlex
 import sys
@@ -12,6 +12,7 @@ from mlc.experiment.command_line import existing_folder, exit_code, quote_verbat
 from mlc.experiment.compose import compose_runs
 from mlc.experiment.instantiate import check_value
 from mlc.experiment.recipe import read_recipe
+from mlc.experiment.rerun import read_rerun
 from mlc.experiment.safe_yaml import parse_yaml
 from mlc.experiment.shipped import Config
 from mlc.training import processes
@@ -29,14 +30,19 @@ def main() -> None:
 
 
 def train(words: Sequence[str]) -> None:
-    """Start a run or a sweep from overrides, or resume the run that `resume=` names.
+    """Start a run or a sweep from overrides; resume (`resume=`) or repeat (`rerun=`) the one that is named.
 
     `resume=auto` resumes what is in the run folder (hydra.run.dir=..., or the jobs of hydra.sweep.dir=...)
     and starts what is not: the same command line goes on after every interruption.
     """
+    again, words = take(words, "rerun")
     resumed, rest = take(words, "resume")
+    if again is not None and resumed is not None:
+        raise UserError("rerun= and resume= are both given: a run goes on, or is trained again; give one")
     with processes.joined():
-        if resumed is None:
+        if again is not None:
+            rerun(existing_folder(again, key="rerun"), rest)
+        elif resumed is None:
             compose_runs(quote_verbatim(rest), start)
         elif resumed == "auto":
             _check_folder_is_named(rest)
@@ -50,11 +56,7 @@ def start(config: Config, folder: Path) -> None:
     if processes.restarted():
         start_or_resume(config, folder)
         return
-    if _holds_run(folder):
-        raise UserError(
-            f"{folder} already holds a run: resume it (resume={folder}) or name another folder "
-            f"(hydra.run.dir=...)"
-        )
+    _refuse_old(folder)
     _run(make_job(read_recipe(config), folder, fresh=True), found=None)
 
 
@@ -127,6 +129,19 @@ def resume(folder: Path, words: Sequence[str]) -> None:
     _run(make_job(recipe, folder, fresh=found.state is None), found=found)
 
 
+def rerun(old: Path, words: Sequence[str]) -> None:
+    """Train a run again in a new folder, and say whether its numbers come out again."""
+    again = read_rerun(old, words)
+    if processes.restarted() and _holds_run(again.folder):
+        resume(again.folder, [])
+    else:
+        _refuse_old(again.folder)
+        with again.threads():
+            _run(again.job(), found=None)
+    if processes.is_main():
+        print(again.verdict())
+
+
 def _run(job: Job, *, found: Found | None) -> None:
     way = f"go on with python -m mlc.train resume={shlex.quote(str(job.folder))}"
     try:
@@ -135,6 +150,14 @@ def _run(job: Job, *, found: Found | None) -> None:
         raise Stopped(f"{stop}; {way}") from None
     except KeyboardInterrupt:
         raise KeyboardInterrupt(way) from None
+
+
+def _refuse_old(folder: Path) -> None:
+    if _holds_run(folder):
+        raise UserError(
+            f"{folder} already holds a run: resume it (resume={folder}) or name another folder "
+            f"(hydra.run.dir=...)"
+        )
 
 
 def _holds_run(folder: Path) -> bool:

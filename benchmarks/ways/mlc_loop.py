@@ -70,8 +70,12 @@ def _split(workload: Workload, tensors: Tensors) -> Split:
             tokens = TokenRows(x.flatten().int(), start_N, length_N, spec)
             return Split({"x": tokens, "side": tensors["side"]}, y)
         case "W5":
-            words = SparseRows(x.flatten().int(), *_equal_pieces(rows, x.shape[1]), tensors["values"].flatten(), 5_000)
-            return Split({"x": words}, LabelRows(y.flatten().int(), *_equal_pieces(rows, y.shape[1]), workload.labels))
+            words = SparseRows(
+                x.flatten().int(), *_equal_pieces(rows, x.shape[1]), tensors["values"].flatten(), 5_000
+            )
+            return Split(
+                {"x": words}, LabelRows(y.flatten().int(), *_equal_pieces(rows, y.shape[1]), workload.labels)
+            )
         case _:
             return Split({"x": x}, y)
 

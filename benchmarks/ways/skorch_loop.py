@@ -53,7 +53,9 @@ def _f1(net: Net, rows: Rows, _: object) -> float:
     for batch in net.get_iterator(rows, training=False):
         logits.append(networks.main_logits(net.evaluation_step(batch)).cpu())
         y.append(batch[1])
-    return float(f1_score(torch.cat(y).numpy(), torch.cat(logits).numpy() > 0, average="micro", zero_division=0))
+    return float(
+        f1_score(torch.cat(y).numpy(), torch.cat(logits).numpy() > 0, average="micro", zero_division=0)
+    )
 
 
 def main() -> None:

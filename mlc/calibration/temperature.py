@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mlc.calibration.base import Calibrator
+from mlc.eager_optimizer import eager
 from mlc.errors import UserError
 from mlc.outputs.base import LabelOutput
 from mlc.outputs.independent import IndependentLabels
@@ -80,7 +81,7 @@ def fit_temperature(output: HasTemperature, y_NL: Tensor, weight_N: Tensor | Non
     output, y_NL = output.map_tensors(lambda values: values[usable_N]), y_NL[usable_N]
     bound = math.log(MAX_TEMPERATURE)
     log_t = torch.zeros((), dtype=torch.float64, device=y_NL.device, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
+    optimizer = eager(torch.optim.LBFGS)(
         [log_t], max_iter=200, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"
     )
 

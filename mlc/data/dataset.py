@@ -27,12 +27,14 @@ class Split:
             are very many.
         weight_N: float32 weights of the rows, of mean 1 over the split, or None where all are equal.
         auxiliary_NA: targets of an auxiliary head that has its own, or None.
+        sparse_batches: whether a batch has its targets as LabelRows, too, and none as a tensor.
     """
 
     inputs: Mapping[str, Input]
     y_NL: Targets
     weight_N: Tensor | None = None
     auxiliary_NA: Tensor | None = None
+    sparse_batches: bool = False
 
     def __len__(self) -> int:
         return len(self.y_NL)
@@ -67,9 +69,11 @@ class Split:
 
     def select(self, rows: Tensor) -> Batch:
         """The examples at `rows` (int64 indices on the same device) as one batch."""
+        sparse = self.sparse_batches and isinstance(self.y_NL, LabelRows)
         return Batch(
             inputs={name: values[rows] for name, values in self.inputs.items()},
-            y_BL=self.y_NL[rows],
+            y_BL=torch.empty(len(rows), 0, device=self.device) if sparse else self.y_NL[rows],
+            label_rows=self.y_NL.piece(rows) if sparse and isinstance(self.y_NL, LabelRows) else None,
             weight_B=None if self.weight_N is None else self.weight_N[rows],
             auxiliary_BA=None if self.auxiliary_NA is None else self.auxiliary_NA[rows],
             all_known=self.all_known,

@@ -1,6 +1,8 @@
 """Your own pictures as a data set: a folder, and a table that names them with their labels."""
 
 import logging
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ from torch import Tensor
 from mlc.batch import BatchInput
 from mlc.data.dataset import Dataset
 from mlc.data.examples import Examples
+from mlc.data.notes import counted
 from mlc.data.picture_files import load_pictures
 from mlc.data.picture_inputs import read_pictures
 from mlc.data.preparation import as_batch, prepare_inputs
@@ -116,7 +119,7 @@ class Images:
         """Stream new pictures.
 
         Args:
-            path: a folder, whose pictures are taken in the order of their names; a table with the column of
+            path: a folder, with the pictures of its subfolders (see `files_in`); a table with the column of
                 paths, which start at its own folder; or a .npy file (see `read_pictures`).
             preparation: what was fitted on the training pictures.
             chunk_rows: at most this many pictures at a time.
@@ -136,16 +139,25 @@ class Images:
             beside.pictures = replace(self._table.pictures, folder=None)
             yield from beside.read_inputs(path, preparation=preparation, chunk_rows=chunk_rows)
 
+    def files_in(self, folder: Path) -> list[str]:
+        """The pictures in a folder and its subfolders, as paths from there, sorted with 2 before 10.
+
+        Links to folders are not followed, and hidden files and folders are no pictures.
+        """
+        return _look(folder)[0]
+
     def _in_folder(
         self, folder: Path, preparation: Mapping[str, Tensor], chunk_rows: int
     ) -> Iterator[Mapping[str, BatchInput]]:
-        files = sorted(file.name for file in folder.iterdir() if file.is_file())
-        names = [name for name in files if name.lower().endswith(_ENDINGS)]
+        names, n_others = _look(folder)
         if not names:
             raise UserError(f"{folder} has no pictures ({', '.join(_ENDINGS)}); name the folder that has.")
-        _log.warning("%s: %d pictures, in the order of their names.", folder, len(names))
-        if len(names) < len(files):
-            _log.warning("%s: %d other files are left out.", folder, len(files) - len(names))
+        _log.warning(
+            "%s: %s, those of subfolders among them, sorted by path.", folder, counted(len(names), "picture")
+        )
+        if n_others:
+            others = counted(n_others, "other file is", "other files are")
+            _log.warning("%s: %s left out.", folder, others)
         options = self._table.pictures
         for start in range(0, len(names), chunk_rows):
             pictures = load_pictures(
@@ -158,3 +170,25 @@ class Images:
             )
             examples = Examples(label_names=(), y_NL=torch.zeros(len(pictures), 0), pictures=pictures)
             yield as_batch(prepare_inputs(examples, preparation))
+
+
+def _look(folder: Path) -> tuple[list[str], int]:
+    """The pictures below a folder, and the number of other files that are not hidden."""
+    found: list[str] = []
+    n_others = 0
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.startswith("."):
+                continue
+            if name.lower().endswith(_ENDINGS):
+                found.append((Path(place) / name).relative_to(folder).as_posix())
+            else:
+                n_others += 1
+    return sorted(found, key=_natural), n_others
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """The key that sorts numbers by their size, as in 2.png before 10.png; the rest as text."""
+    pieces = re.split(r"([0-9]+)", path)
+    return [(int(piece) if piece.isdecimal() and piece.isascii() else -1, piece) for piece in pieces]

@@ -138,12 +138,26 @@ class LabelColumn:
         possible = DELIMITERS if self._delimiter is None else (delimiter,)
         held = [other for other in possible if any(other in cell for cell in cells)]
         if not held:
+            if self._delimiter is not None and (warning := self._other_delimiter(cells)):
+                return warning
             return f"Every cell of {self._column} is one label or none: none holds {' '.join(possible)}."
         note = f"Labels in {self._column} are separated by {delimiter!r}"
         if self._delimiter is not None:
             return f"{note}."
         how = "detected" if len(held) == 1 else f"of {' '.join(held)} it gives the fewest different labels"
         return f"{note} ({how}; dataset.label_delimiter overrides)."
+
+    def _other_delimiter(self, cells: Sequence[str]) -> str:
+        """A warning where another known delimiter stands in most texts; "" where none does."""
+        n_cells = {other: sum(other in cell for cell in cells) for other in DELIMITERS}
+        other = max(DELIMITERS, key=n_cells.__getitem__)
+        if 2 * n_cells[other] <= len(cells):
+            return ""
+        return (
+            f"Warning: dataset.label_delimiter={self._delimiter} stands in no cell of {self._column}, so "
+            f"every cell is one label; {other!r} stands in {n_cells[other]} of {len(cells)} different cells "
+            f"(dataset.label_delimiter={other}, or leave it away)."
+        )
 
     def _literal(self, cell: str, place: int) -> list[Any]:
         for parse in (json.loads, ast.literal_eval):  # Python programs write lists in quotes of their own

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mlc.data.notes import counted
 from mlc.data.picture_cache import PictureCache
 from mlc.data.picture_decoding import (
     Colour,
@@ -120,8 +121,8 @@ class _Decoding:
             pixels_MCHW = np.empty(self.shape, dtype=np.uint8)
         except MemoryError:
             raise UserError(
-                f"{len(self._files)} pictures of {self.shape[2]}×{self.shape[3]} pixels do not fit into "
-                "memory; give a smaller size or use the cache."
+                f"{counted(len(self._files), 'picture')} of {self.shape[2]}×{self.shape[3]} pixels: too much "
+                "for the memory; give a smaller size or use the cache."
             ) from None
         start = 0
         for pixels_BCHW in self._chunks():
@@ -179,9 +180,9 @@ class _Decoding:
     def _notes(self) -> list[str]:
         n, channels, height, width = self.shape
         kind = "grey" if channels == 1 else "colour"
-        counted = [f"{self._changes[key]} {text}" for key, text in _CHANGES.items() if self._changes[key]]
-        told = f"{n} pictures were decoded to {kind}, {height}×{width} pixels"
-        return ["; ".join([told, *counted]) + "."]
+        changed = [f"{self._changes[key]} {text}" for key, text in _CHANGES.items() if self._changes[key]]
+        told = f"{counted(n, 'picture was', 'pictures were')} decoded to {kind}, {height}×{width} pixels"
+        return ["; ".join([told, *changed]) + "."]
 
 
 def _shape(first: Path, folder: Path, size: Sequence[int] | None) -> Size:
@@ -216,6 +217,6 @@ def _refuse(failures: dict[int, str], files: Sequence[Path], folder: Path) -> No
     ]
     more = f" and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
     raise UserError(
-        f"{len(failures)} of {len(files)} pictures in {folder} cannot be used: {', '.join(named)}{more}; "
-        "mend these files or take their rows out."
+        f"{len(failures)} of {counted(len(files), 'picture')} in {folder} cannot be used: "
+        f"{', '.join(named)}{more}; mend these files or take their rows out."
     )

@@ -140,11 +140,21 @@ def _check_hydra(config: DictConfig, asked: Sequence[str]) -> None:
     for key, usual in expected.items():
         if any(f"{word}.".startswith(f"{key}.") or f"{key}.".startswith(f"{word}.") for word in asked):
             continue
-        if (value := _at(found, key)) != usual:
+        if (value := _without_swept(_at(found, key), key)) != usual:
             raise UserError(
                 f"hydra.{key}={shown(value)} is refused: a config file may not change Hydra itself; if you "
                 f"mean it, say hydra.{key}=... on the command line"
             )
+
+
+def _without_swept(value: Any, key: str) -> Any:
+    """The sweeper without what it sweeps over, which a preset may say as long as that is no part of Hydra."""
+    if key != "sweeper" or not isinstance(value, dict) or not isinstance(value.get("params"), dict):
+        return value
+    own = [str(name).lstrip("+~").partition("@")[0].replace("/", ".") for name in value["params"]]
+    if any(name == "hydra" or name.startswith("hydra.") for name in own):
+        return value
+    return {**value, "params": None}
 
 
 def _at(tree: Any, key: str) -> Any:

@@ -19,6 +19,7 @@ from mlc.data.dataset import Dataset, DatasetSource
 from mlc.data.text.encoder import TextEncoder
 from mlc.decisions.auto import default_for as default_decision
 from mlc.decisions.base import Decision
+from mlc.eager_optimizer import eager
 from mlc.errors import UserError
 from mlc.experiment.auxiliary import AuxiliaryMaker, read_auxiliary
 from mlc.experiment.instantiate import Maker, check_value, did_you_mean, make
@@ -32,7 +33,6 @@ from mlc.inputs import MAIN, InputSpec
 from mlc.losses.base import Loss
 from mlc.model import Classifier, Network, feature_size
 from mlc.rows import LabelRows
-from mlc.training.eager_optimizer import eager
 from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings, choose_device
 

@@ -10,6 +10,8 @@
 | calibration | metrics of probabilities |
 | levels | metrics of labels that have levels |
 | weights | how much rows and entries count: weights of rows, unknown targets |
-| accumulators | torchmetrics states of the sums above: batches and processes merge |
+| blocks | how much is worked on at a time, in threads |
+| accumulators | sums of the above: batches and processes merge |
+| merging | what processes exchange |
 | suite | all of them at once, under flat names |
 """

@@ -47,6 +47,11 @@ def slices(total: int, step: int) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, max(1, total), step))
 
 
+def row_slices(values_BL: Tensor) -> Iterator[slice]:
+    """Blocks of rows of CELLS entries; all rows on CUDA, which is fastest with much to do at a time."""
+    return slices(len(values_BL), CELLS // values_BL.shape[1] if values_BL.is_cpu else len(values_BL))
+
+
 def places(mask_RC: Tensor) -> Tensor:
     """Where the matrix is True, as positions in the flattened matrix, in rising order."""
     if mask_RC.is_cpu:

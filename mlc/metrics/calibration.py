@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mlc.metrics.blocks import CELLS, places, slices
+from mlc.metrics.blocks import places, row_slices
 from mlc.metrics.weights import entry_weights, grand_total, is_true, known_mean
 
 BINS = 15
@@ -79,14 +79,11 @@ def calibration_sums(p_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None)
     true_BL, count_BL = is_true(y_BL), entry_weights(y_BL, weight_B)
     sums_3KL = p_BL.new_zeros(3, BINS, p_BL.shape[1], dtype=torch.float64)
     squared_error = sums_3KL.new_zeros(())
-    for rows in slices(len(p_BL), CELLS // p_BL.shape[1]):
+    for rows in row_slices(p_BL):
         few_BL = None if count_BL is None else count_BL[rows]
         squared_error += grand_total(torch.where(true_BL[rows], 1 - p_BL[rows], p_BL[rows]).square_(), few_BL)
-        if (
-            count_BL is not None
-            or not p_BL.is_cpu
-            or not _add_mostly_low(sums_3KL, p_BL[rows], true_BL[rows])
-        ):
+        by_bins = few_BL is not None or not p_BL.is_cpu
+        if by_bins or not _add_mostly_low(sums_3KL, p_BL[rows], true_BL[rows]):
             _add_any(sums_3KL, p_BL[rows], true_BL[rows], few_BL)
     rows_KL, probability_KL, positives_KL = sums_3KL
     return CalibrationSums(rows_KL, probability_KL, positives_KL, squared_error)
@@ -102,9 +99,9 @@ def _add_any(sums_3KL: Tensor, p_BL: Tensor, true_BL: Tensor, count_BL: Tensor |
 
 
 def _add_mostly_low(sums_3KL: Tensor, p_BL: Tensor, true_BL: Tensor) -> bool:
-    """The same where most entries are in the lowest bin, as with many labels; False where they are not.
+    """The same where most entries are in the lowest bin, as with many labels; else it adds nothing: False.
 
-    What is summed without bins costs a fifth.
+    What is summed without bins costs a fifth. Each entry counts 1, and all are on the CPU.
     """
     high_BL = p_BL * BINS >= 1
     place_P = places(high_BL)
@@ -138,7 +135,7 @@ def log_loss_sums(p_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) ->
     """
     true_BL, count_BL = is_true(y_BL), entry_weights(y_BL, weight_B)
     nats = p_BL.new_zeros((), dtype=torch.float64)
-    for rows in slices(len(p_BL), CELLS // p_BL.shape[1]):
+    for rows in row_slices(p_BL):
         given_BL = torch.where(true_BL[rows], p_BL[rows], 1 - p_BL[rows]).clamp_(min=SMALLEST_PROBABILITY)
         nats -= grand_total(given_BL.log_(), None if count_BL is None else count_BL[rows])
     return LogLossSums(nats=nats, cells=nats.new_tensor(p_BL.numel()) if count_BL is None else count_BL.sum())

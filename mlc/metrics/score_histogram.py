@@ -66,8 +66,10 @@ def add_to_histograms(
         all_LK.scatter_add_(1, bin_LB, one_LB)
         count_true(positive_LK, bin_LB, true_BL[:, labels], count_LB)
 
-    blocks = slices(len(histograms_L2K), CELLS // max(1, len(y_BL)))
-    in_threads(count, list(blocks))
+    if scores_BL.is_cpu:
+        in_threads(count, list(slices(len(histograms_L2K), CELLS // max(1, len(y_BL)))))
+    else:
+        count(slice(None))
 
 
 def histogram_average_precision(histograms_L2K: Tensor, unit: float = 1.0) -> AveragePrecision:

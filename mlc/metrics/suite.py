@@ -191,8 +191,11 @@ class EvaluationSuite:
             few = {name: p_BL[rows] for name, p_BL in given.items()}
             return self._sums(decisions_BL[rows], scores_BL[rows], few, y_BL[rows], few_B)
 
-        blocks = list(slices(len(y_BL), max(ROWS, CELLS // self._n_labels)))
-        for sums_of_parts in in_threads(block, blocks) if y_BL.is_cpu else map(block, blocks):
+        if y_BL.is_cpu:
+            found = in_threads(block, list(slices(len(y_BL), max(ROWS, CELLS // self._n_labels))))
+        else:
+            found = [block(slice(None))]
+        for sums_of_parts in found:
             for part, sums in sums_of_parts:
                 part.update(sums)
         if self._levels is not None and levels_BL is not None and y_levels_BL is not None:

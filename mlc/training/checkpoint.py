@@ -12,12 +12,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from mlc.errors import UserError
+from mlc.errors import Fault, UserError
 from mlc.training.files import atomic_path
 
 FORMAT_VERSION = 1
 _TENSOR = "$tensor"
 _ITEMS = "$items"
+
+
+class OtherFormatError(UserError):
+    """A whole checkpoint that another version of this project wrote."""
 
 
 def save_checkpoint(path: Path, tree: dict[str, Any]) -> None:
@@ -26,7 +30,12 @@ def save_checkpoint(path: Path, tree: dict[str, Any]) -> None:
     text = json.dumps({"format_version": FORMAT_VERSION, "tree": _pack(tree, "", tensors)})
     metadata = {"mlc": text, "checksum": _checksum(text, tensors)}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        try:
+            save_file(tensors, temporary, metadata=metadata)
+        except SafetensorError as error:  # its own kind also where the disk is full
+            raise Fault(
+                f"{path} cannot be written ({error}): make room; what was saved before is whole"
+            ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -34,6 +43,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: the file is missing, cut, damaged or no checkpoint of this project.
+        OtherFormatError: it is whole, and of another version.
     """
     if not path.is_file():
         raise UserError(f"{path} is not there: this folder holds no checkpoint to read")
@@ -58,7 +68,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"run again"
         ) from error
     if version != FORMAT_VERSION:
-        raise UserError(
+        raise OtherFormatError(
             f"{path} has checkpoint format {str(version)[:40]} and this version reads {FORMAT_VERSION}: use "
             f"the version of mlc that wrote it"
         )

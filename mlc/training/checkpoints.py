@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlc.errors import UserError
-from mlc.training.checkpoint import load_checkpoint, save_checkpoint
+from mlc.training.checkpoint import OtherFormatError, load_checkpoint, save_checkpoint
 
 _STATE, _NETWORK = "step_*.safetensors", "epoch_*.safetensors"
 
@@ -72,31 +72,36 @@ class Checkpoints:
                 path.unlink()
 
     def newest(self) -> Found:
-        """The newest state that is whole, with its network; damaged files are renamed and passed over."""
+        """The newest state that is whole, with its network; damaged files are renamed and passed over.
+
+        Raises:
+            OtherFormatError: another version of this project wrote it, which can read it.
+        """
         notes: list[str] = []
         for path in self.states():
             try:
                 state = load_checkpoint(path)
                 best = state["position"]["best_epoch"]
+            except OtherFormatError:
+                raise
             except (UserError, KeyError, TypeError):
-                notes.append(_set_aside(path))
+                notes.append(_set_aside(path, "is damaged"))
                 continue
             try:
                 load_checkpoint(self.network(best))
+            except OtherFormatError:
+                raise
             except UserError:
                 if self.network(best).exists():
-                    notes.append(_set_aside(self.network(best)))
-                notes.append(
-                    f"{path} goes with the network of epoch {best}, which is lost: an older one counts"
-                )
+                    notes.append(_set_aside(self.network(best), "is damaged"))
+                notes.append(_set_aside(path, f"goes with the network of epoch {best}, which is lost"))
                 continue
             return Found(state, tuple(notes))
-        if notes:
-            notes.append("No whole checkpoint is left: the run starts again from its first step.")
+        notes.append("No whole checkpoint is left: the run starts again from its first step.")
         return Found(None, tuple(notes))
 
 
-def _set_aside(path: Path) -> str:
-    damaged = path.with_name(f"{path.name}.damaged")
-    path.rename(damaged)
-    return f"{path} is damaged: it is now called {damaged.name}, and an older one counts"
+def _set_aside(path: Path, why: str) -> str:
+    aside = path.with_name(f"{path.name}.damaged")
+    path.rename(aside)
+    return f"{path} {why}: it is now called {aside.name}, and an older one counts"

@@ -41,7 +41,7 @@ def place(split: Split, device: str) -> Placed:
         )
     return Placed(
         split,
-        f"{size} are more than half of the {_size(free)} that are free on {device}: they stay on the host, and "
+        f"{size} are more than half of the {_size(free)} that are free on {device}: they stay on the host, "
         f"a thread copies the next {_AHEAD} batches ahead",
     )
 
@@ -106,4 +106,5 @@ def _each(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
         weight_B=None if batch.weight_B is None else change(batch.weight_B),
         auxiliary_BA=None if batch.auxiliary_BA is None else change(batch.auxiliary_BA),
         all_known=batch.all_known,
+        label_rows=None if batch.label_rows is None else batch.label_rows.map_tensors(change),
     )

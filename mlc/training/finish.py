@@ -1,13 +1,9 @@
 """The end of a run: fit on validation data, measure, and write down what came out."""
 
-import platform
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-import mlc
 from mlc.training import processes
 from mlc.training.checkpoint import load_checkpoint
 from mlc.training.checkpoints import Checkpoints
@@ -17,6 +13,7 @@ from mlc.training.feeding import place
 from mlc.training.figures import draw_evaluation, write_figures
 from mlc.training.job import Job
 from mlc.training.progress import Progress
+from mlc.training.provenance import Provenance
 from mlc.training.report import final_report, write_per_label_csv, write_results
 from mlc.training.run_files import RunFiles, save_classifier
 from mlc.training.session import Session
@@ -68,17 +65,14 @@ def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard)
 
 def _run_section(job: Job, session: Session, fit: Fit, *, mode: str, finish_time_s: float) -> dict[str, Any]:
     """What results.json says about the run itself."""
+    provenance = Provenance.read(job.folder)
     position, rows = session.position, len(job.dataset.train)
     return {
         "choices": dict(job.config["choices"]),
         "seed": job.seed,
         "device": session.device,
         "precision": job.settings.precision,
-        "versions": {
-            "mlc": mlc.__version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
+        **({} if provenance is None else provenance.for_results()),
         "parameters": sum(parameter.numel() for parameter in session.network.parameters()),
         "rows": {"train": rows, "valid": len(job.dataset.valid), "test": len(job.dataset.test)},
         "labels": len(job.dataset.label_names),

@@ -51,5 +51,13 @@ class Job:
 
 def config_yaml(config: Mapping[str, Any]) -> str:
     """A config as YAML text."""
-    text: str = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(dict(config), Dumper=_NoAliases, sort_keys=False, allow_unicode=True)
     return text
+
+
+class _NoAliases(yaml.SafeDumper):
+    """Writes a value that stands twice twice: no reader of ours follows aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Never refer back."""
+        return True

@@ -13,11 +13,48 @@ from mlc.losses.categorical_cross_entropy import CategoricalCrossEntropy
 from mlc.losses.factorised import FactorisedLoss
 from mlc.model import Network
 from mlc.outputs.independent import IndependentLabels
-from mlc.training.label_chunks import layer_name
-from mlc.training.label_update import can_update_blocks
+from mlc.training.label_chunks import LabelChunks, cut_into_blocks, label_blocks, layer_name
+from mlc.training.label_layer import block_size
+from mlc.training.label_update import BlockUpdate, can_update_blocks, keep_blocks
 from mlc.training.settings import TrainerSettings
 
-LabelUpdate = Literal["in_pass", "at_step"]
+
+def cut_labels(network: Network, chunk: int | Literal["auto"]) -> None:
+    """Cut the label layer of a network into blocks; comes before its optimiser is made.
+
+    Args:
+        network: on its device.
+        chunk: labels of a block; "auto" follows a fixed rule.
+
+    Raises:
+        UserError: its head cannot be taken apart.
+    """
+    name = layer_name(network.head)
+    if name is None:
+        raise UserError(_no_head(network.head))
+    layer = getattr(network.head, name)
+    size = block_size(layer.in_features, layer.out_features) if chunk == "auto" else chunk
+    cut_into_blocks(network.head, size=min(size, layer.out_features))
+
+
+def label_chunks(
+    network: Network,
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainerSettings,
+    *,
+    processes: int,
+) -> LabelChunks:
+    """The objective of a network whose labels have been cut, as its settings want it.
+
+    Raises:
+        UserError: see `check_label_chunks`.
+    """
+    check_label_chunks(settings, optimizer, loss, network, update=settings.label_update, processes=processes)
+    layer = label_blocks(network.head)
+    keep_blocks(optimizer, layer)
+    update = BlockUpdate(optimizer, layer) if settings.label_update == "in_pass" else None
+    return LabelChunks(network, loss, precision=settings.precision, update=update)
 
 
 def check_label_chunks(
@@ -26,7 +63,7 @@ def check_label_chunks(
     loss: Loss,
     network: Network,
     *,
-    update: LabelUpdate,
+    update: Literal["in_pass", "at_step"],
     processes: int = 1,
 ) -> None:
     """Check that a network can be trained in label chunks with these settings.
@@ -63,10 +100,7 @@ def check_label_chunks(
 
 def _check_head_and_loss(head: Head, loss: Loss) -> None:
     if layer_name(head) is None:
-        raise UserError(
-            f"trainer.label_chunk does not go with {type(head).__name__}, whose labels cannot be taken "
-            f"apart: choose head=sigmoid, softmax or factorised, or set trainer.label_chunk=null"
-        )
+        raise UserError(_no_head(head))
     if isinstance(head, FactorisedHead):
         fits = isinstance(loss, FactorisedLoss)
     elif isinstance(head, SoftmaxHead):
@@ -80,6 +114,13 @@ def _check_head_and_loss(head: Head, loss: Loss) -> None:
             f"labels (loss=binary_cross_entropy, focal, asymmetric, hill, squared_error), "
             f"loss=categorical_cross_entropy with head=softmax, or a loss=factorised_kl_... with its head"
         )
+
+
+def _no_head(head: Head) -> str:
+    return (
+        f"trainer.label_chunk does not go with {type(head).__name__}, whose labels cannot be taken apart: "
+        f"choose head=sigmoid, softmax or factorised, or set trainer.label_chunk=null"
+    )
 
 
 def _needs_whole_gradient(settings: TrainerSettings, processes: int) -> dict[str, str]:

@@ -121,7 +121,8 @@ class LabelChunks(nn.Module):
         network = self.network
         x_BD = features_for_labels(network, batch.inputs, self._precision)
         layer = label_blocks(network.head)
-        targets = block_targets(batch.y_BL, self._labels, layer.bias_L.dtype)
+        given = batch.y_BL if batch.label_rows is None else batch.label_rows
+        targets = block_targets(given, self._labels, layer.bias_L.dtype, all_known=batch.all_known)
         weight_B = torch.ones_like(targets.n_true) if batch.weight_B is None else batch.weight_B
         mean = self._over_labels(x_BD, targets, weight_B / len(weight_B))
         if isinstance(network.head, FactorisedHead):
@@ -197,7 +198,7 @@ class _Work:
             at_logits_BC = _filled_up(at_logits_BC, layer.size)
             features.add_gradient(at_logits_BC, block_DC)
             if gradient_KDC is not None:
-                gradient_KDC[block] = features.outer(at_logits_BC)
+                features.outer(at_logits_BC, gradient_KDC[block])
             elif self.update is not None:
                 self.update(block, features.outer(at_logits_BC))
         return loss.value(), gradient_KDC, bias_gradient_L

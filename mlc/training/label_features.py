@@ -18,8 +18,13 @@ class Features(ABC):
         """X W, B×C: the logits without their bias."""
 
     @abstractmethod
-    def outer(self, gradient_BC: Tensor) -> Tensor:
-        """Xᵀ G, D×C: the gradient of the block's weights."""
+    def outer(self, gradient_BC: Tensor, out_DC: Tensor | None = None) -> Tensor:
+        """Xᵀ G, D×C: the gradient of the block's weights.
+
+        Args:
+            gradient_BC: G.
+            out_DC: where it is to be; None for a place that the next call may use again.
+        """
 
     @abstractmethod
     def add_gradient(self, gradient_BC: Tensor, block_DC: Tensor) -> None:
@@ -44,14 +49,24 @@ class DenseFeatures(Features):
         self._x_BD = x_BD.detach().to(precision or dtype)
         self._gradient_BD = torch.zeros_like(x_BD, requires_grad=False) if x_BD.requires_grad else None
         self._out = dtype
+        self._scratch: Tensor | None = None
 
     def times(self, block_DC: Tensor) -> Tensor:
         """X W."""
         return (self._x_BD @ block_DC.to(self._x_BD.dtype)).to(self._out)
 
-    def outer(self, gradient_BC: Tensor) -> Tensor:
+    def outer(self, gradient_BC: Tensor, out_DC: Tensor | None = None) -> Tensor:
         """Xᵀ G."""
-        return (self._x_BD.T @ gradient_BC.to(self._x_BD.dtype)).to(self._out)
+        x_BD = self._x_BD
+        if (
+            out_DC is None and self._scratch is None
+        ):  # made once: a new place for each block costs page faults
+            self._scratch = gradient_BC.new_empty(x_BD.shape[1], gradient_BC.shape[1], dtype=self._out)
+        to_DC = self._scratch if out_DC is None else out_DC
+        assert to_DC is not None, "made above"
+        if x_BD.dtype == to_DC.dtype:
+            return torch.mm(x_BD.T, gradient_BC, out=to_DC)
+        return to_DC.copy_(x_BD.T @ gradient_BC.to(x_BD.dtype))
 
     def add_gradient(self, gradient_BC: Tensor, block_DC: Tensor) -> None:
         """Add G Wᵀ, in the format of the features' own gradient."""
@@ -94,9 +109,10 @@ class SparseFeatures(Features):
         """X W."""
         return self._by_row.sums(block_DC)
 
-    def outer(self, gradient_BC: Tensor) -> Tensor:
+    def outer(self, gradient_BC: Tensor, out_DC: Tensor | None = None) -> Tensor:
         """Xᵀ G."""
-        return self._by_column.sums(gradient_BC)
+        sums_DC = self._by_column.sums(gradient_BC)
+        return sums_DC if out_DC is None else out_DC.copy_(sums_DC)
 
     def add_gradient(self, gradient_BC: Tensor, block_DC: Tensor) -> None:
         """Nothing: sparse rows are data."""

@@ -14,8 +14,6 @@ from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
 from mlc.outputs.independent import IndependentLabels
 from mlc.training.label_targets import BlockTargets
 
-_EXACT_UP_TO = 50.0  # log(1 + exp(z)) is z to every digit beyond
-
 
 class BlockLoss(ABC):
     """Σ_b w_b loss_b of a batch, taken a block of labels after the other.
@@ -96,13 +94,11 @@ class CrossEntropyOverLabels(BlockLoss):
         w_P = 1.0 if w_C is None else w_C[column_P]
         a_P = 1.0 if a_C is None else a_C[column_P]
 
-        soft_BC = F.softplus(logits_BC, threshold=_EXACT_UP_TO)
+        soft_BC = _softplus(logits_BC)
         if smoothing and w_C is not None:
             soft_BC = soft_BC * (1 - smoothing / 2 + w_C * smoothing / 2) - logits_BC * (w_C * smoothing / 2)
         self._value_B += soft_BC.sum(1) if a_C is None else soft_BC @ a_C.to(soft_BC.dtype)
-        extra_P = w_P * F.softplus(-true_P, threshold=_EXACT_UP_TO) - F.softplus(
-            true_P, threshold=_EXACT_UP_TO
-        )
+        extra_P = w_P * _softplus(-true_P) - _softplus(true_P)
         self._value_B.index_add_(0, row_P, (a_P * (1 - smoothing) * extra_P).to(true_P.dtype))
 
         p_BC = torch.sigmoid(logits_BC)
@@ -114,6 +110,11 @@ class CrossEntropyOverLabels(BlockLoss):
         step_P = a_P * (1 - smoothing) * (w_P * (1 - p_P) + p_P)
         p_BC.index_put_((row_P, column_P), -step_P.to(p_BC.dtype), accumulate=True)
         return p_BC.mul_(self._weight_B[:, None])
+
+
+def _softplus(z: Tensor) -> Tensor:
+    """log(1 + exp(z)); PyTorch's own function of this name is slower, and cuts off at a threshold."""
+    return -F.logsigmoid(-z)
 
 
 class SharesOverLabels(BlockLoss):

@@ -41,17 +41,20 @@ class BlockTargets(ABC):
         """B×C booleans, or None where every label is known."""
 
 
-def block_targets(targets: Targets, labels: Sequence[slice], dtype: torch.dtype) -> BlockTargets:
+def block_targets(
+    targets: Targets, labels: Sequence[slice], dtype: torch.dtype, *, all_known: bool = False
+) -> BlockTargets:
     """The targets of a batch cut at these labels; those of many labels are never made dense as a whole.
 
     Args:
         targets: B×L; LabelRows, or a tensor with NaN where unknown.
         labels: of each block, from 0 to L without a gap.
         dtype: of the logits.
+        all_known: whether it is certain that a tensor has no NaN.
     """
     if isinstance(targets, LabelRows):
         return _SparseTargets.of(targets, labels, dtype)
-    return _DenseTargets(targets.to(dtype), labels)
+    return _DenseTargets(targets.to(dtype), labels, all_known)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class _DenseTargets(BlockTargets):
 
     y_BL: Tensor
     labels: Sequence[slice]
+    known: bool
 
     @property
     def n_true(self) -> Tensor:
@@ -67,7 +71,7 @@ class _DenseTargets(BlockTargets):
 
     @property
     def all_known(self) -> bool:
-        return False
+        return self.known
 
     def whole(self) -> Tensor:
         return ~self.y_BL.isnan().any(1)
@@ -80,7 +84,7 @@ class _DenseTargets(BlockTargets):
         return row_P, column_P
 
     def unknown(self, block: int) -> Tensor | None:
-        return self.dense(block).isnan()
+        return None if self.known else self.dense(block).isnan()
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,12 @@ def can_update_blocks(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the optimiser's step of a block needs nothing but the block."""
     if isinstance(optimizer, BlockOptimizer):
         return True
-    return type(optimizer) in _RULES and not any(optimizer.defaults.get(name) for name in _REFUSED)
+    return _rule(optimizer) is not None and not any(optimizer.defaults.get(name) for name in _REFUSED)
+
+
+def _rule(optimizer: torch.optim.Optimizer) -> _Rule | None:
+    """How an optimiser changes a part; this project's own subclasses of torch's change nothing of that."""
+    return next((_RULES[kind] for kind in type(optimizer).__mro__ if kind in _RULES), None)
 
 
 class BlockUpdate:
@@ -127,6 +132,7 @@ class BlockUpdate:
     def __init__(self, optimizer: torch.optim.Optimizer, layer: LabelBlocks):
         self._optimizer = optimizer
         self._weight_KDC = layer.weight_KDC
+        self._rule = _rule(optimizer)
         self._group: Group = {}
         self._state: State = {}
         self._before = torch.zeros(())
@@ -139,11 +145,12 @@ class BlockUpdate:
         if isinstance(optimizer, BlockOptimizer):
             optimizer.begin(weight_KDC)
             return
+        assert self._rule is not None, "can_update_blocks() has been asked"
         # Looked up each time: a loaded checkpoint replaces groups and state.
         self._group = group_of(optimizer, weight_KDC)
         self._state = optimizer.state[weight_KDC]
         if "step" not in self._state:  # torch's SGD does not count, so it may have the rest
-            fresh = _RULES[type(optimizer)].start(weight_KDC, self._group)
+            fresh = self._rule.start(weight_KDC, self._group)
             self._state.update({"step": torch.zeros((), device=weight_KDC.device), **fresh, **self._state})
         self._before = self._state["step"].clone()
         self._counter = self._before.clone()
@@ -162,7 +169,8 @@ class BlockUpdate:
         }
         # Torch counts every call, and the blocks take one step together.
         parts["step"] = self._counter.copy_(self._before)
-        _RULES[type(self._optimizer)].update(self._weight_KDC[block], gradient_DC, parts, self._group)
+        assert self._rule is not None, "can_update_blocks() has been asked"
+        self._rule.update(self._weight_KDC[block], gradient_DC, parts, self._group)
 
 
 def group_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> Group:

@@ -62,6 +62,8 @@ class LinearBaseline(TrainerSettings):
     detect_anomaly: bool = field(default=False, init=False)
     overfit_batches: int | None = field(default=None, init=False)
     profile_steps: int | None = field(default=None, init=False)
+    label_chunk: int | Literal["auto"] | None = field(default=None, init=False)
+    label_update: Literal["in_pass", "at_step"] = field(default="at_step", init=False)
 
 
 @torch.no_grad()
@@ -159,5 +161,5 @@ def _block(values: Input) -> "csr_matrix | NDArray[np.float64]":
         return values.flatten(1).double().cpu().numpy()
     raise UserError(
         f"trainer=linear_baseline reads numbers, sparse numbers and text=tfidf, not {values.spec.kind}: "
-        f"leave text= away, or choose another trainer"
+        f"leave trainer= away, or choose another trainer"
     )

@@ -167,7 +167,8 @@ class RowAdagrad(BlockOptimizer):
 
     def start(self, blocks_KDC: Tensor) -> Mapping[str, Tensor]:
         """One sum per column."""
-        return {"sum": torch.zeros_like(blocks_KDC[:, 0])}
+        blocks, _, columns = blocks_KDC.shape
+        return {"sum": blocks_KDC.new_zeros(blocks, columns)}
 
     def change(
         self, weight_DC: Tensor, gradient_DC: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
@@ -206,8 +207,8 @@ class Adafactor(BlockOptimizer):
 
     def start(self, blocks_KDC: Tensor) -> Mapping[str, Tensor]:
         """A mean square per row and per column."""
-        zeros_KD, zeros_KC = torch.zeros_like(blocks_KDC[:, :, 0]), torch.zeros_like(blocks_KDC[:, 0])
-        return {"row": zeros_KD, "column": zeros_KC}
+        blocks, rows, columns = blocks_KDC.shape
+        return {"row": blocks_KDC.new_zeros(blocks, rows), "column": blocks_KDC.new_zeros(blocks, columns)}
 
     def change(
         self, weight_DC: Tensor, gradient_DC: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]

@@ -5,16 +5,15 @@ and every function here does nothing at all.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import TCPStore
-
-_AGREED_WITHIN = timedelta(minutes=10)
+from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 
 def launched() -> bool:
@@ -28,12 +27,23 @@ def joined() -> Iterator[None]:
     if not launched() or dist.is_initialized():
         yield
         return
-    with_cuda = torch.cuda.is_available()
-    if with_cuda:
+    backend = "gloo"
+    if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if with_cuda else "gloo")
+        backend = "cpu:gloo,cuda:nccl"
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        # The agent's store outlives a restart, and with it the addresses of processes that are gone.
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        own = PrefixStore(f"mlc/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        dist.init_process_group(backend, store=own, rank=rank, world_size=world)
+    else:
+        dist.init_process_group(backend)
     try:
         yield
+        if is_main():
+            for note in _notes_of_agent():
+                note.unlink(missing_ok=True)
     finally:
         dist.destroy_process_group()
 
@@ -66,17 +76,37 @@ def restarted() -> bool:
 def agree(name: str, value: str) -> str:
     """The value that the main process gave under this name, the first time that it did.
 
-    torchrun's own store keeps it, so that processes which are started again after a fault still find it.
+    Where torchrun starts processes again after a fault, they find what was agreed before: the main process
+    keeps it in a temporary file, named after the torchrun that started it.
+
+    Args:
+        name: of the value; letters.
+        value: at most 1,000 bytes as UTF-8; that of the main process counts.
     """
-    if not launched():
+    if size() == 1:
         return value
-    store = TCPStore(
-        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=_AGREED_WITHIN
-    )
-    key = f"mlc/{name}"
-    if is_main() and not store.check([key]):
-        store.set(key, value)
-    return store.get(key).decode()
+    if is_main():
+        note = _note_of_agent(name)
+        if restarted() and note.is_file():
+            value = note.read_text(encoding="utf-8")
+        else:
+            note.write_text(value, encoding="utf-8")
+    letters = torch.zeros(1001, dtype=torch.uint8)
+    if is_main():
+        data = value.encode()
+        letters[: len(data)] = torch.tensor(list(data), dtype=torch.uint8)
+    dist.broadcast(letters, 0)
+    return bytes(letters.tolist()).rstrip(b"\0").decode()
+
+
+def _note_of_agent(name: str) -> Path:
+    run = "".join(c for c in os.environ.get("TORCHELASTIC_RUN_ID", "none") if c.isalnum() or c == "-")
+    return Path(tempfile.gettempdir(), f"mlc_{os.getuid()}_{run}_{os.getppid()}_{name}")
+
+
+def _notes_of_agent() -> list[Path]:
+    first = _note_of_agent("")
+    return list(first.parent.glob(f"{first.name}*"))
 
 
 def any_of(*flags: bool) -> tuple[bool, ...]:

@@ -23,6 +23,7 @@ from mlc.training.finish import finish
 from mlc.training.interruption import Interruption
 from mlc.training.job import Job, config_yaml
 from mlc.training.keeper import Keeper
+from mlc.training.label_chunk_check import cut_labels
 from mlc.training.linear_baseline import LinearBaseline
 from mlc.training.loop import BadStep, Callbacks, StepReport, fit, nothing_left
 from mlc.training.numerics import numerics
@@ -30,10 +31,12 @@ from mlc.training.order import epoch_order
 from mlc.training.parameter_groups import make_optimizer
 from mlc.training.profile import profiled
 from mlc.training.progress import Progress
+from mlc.training.provenance import Provenance
 from mlc.training.run_files import RunFiles, load_facts
 from mlc.training.sampling import ClassAwareSampler
 from mlc.training.session import Position, Session
 from mlc.training.settings import RANKING_METRICS, TrainerSettings
+from mlc.training.stored_metrics import read_metrics
 from mlc.training.validation_rows import rows_that_pick
 
 _SHOWN = ("loss", "micro_f1", "macro_f1", "classwise_ece")
@@ -66,13 +69,13 @@ class _Run:
         self._files = files = RunFiles(job.folder)
         self._session = session = _session(job)
         self._keeper = Keeper(files, session)
+        self._validated: Evaluation | None = None
         self._state = None if found is None else found.state
         self._begin(stack)
         self._interruption = stack.enter_context(Interruption())
         train = job.dataset.train
-        steps = job.settings.max_epochs * len(
-            epoch_order(len(train), job.settings.batch_size, seed=0, epoch=0)
-        )
+        self._batches = len(epoch_order(len(train), job.settings.batch_size, seed=0, epoch=0))
+        steps = job.settings.max_epochs * self._batches
         self._progress = stack.enter_context(
             Progress(
                 total_steps=min(steps, job.settings.max_steps or steps),
@@ -97,7 +100,7 @@ class _Run:
         self._introduce(found)
         placed = place(train, session.device)
         self._progress.line(placed.why)
-        self._train = placed.split
+        self._train = replace(placed.split, sparse_batches=job.settings.label_chunk is not None)
         self._valid = place(
             rows_that_pick(job.dataset.valid, job.settings, seed=job.seed), session.device
         ).split
@@ -123,16 +126,22 @@ class _Run:
         """Take the state of a resumed run, or keep that of a new one."""
         files, job = self._files, self._job
         if self._state is not None:
+            begun = Provenance.read(job.folder)
+            if begun is not None:  # before anything is changed: other data end the run here
+                begun = begun.resumed(job)
             _restore(self._session, self._state, files)
             # Of fewer epochs.
             if processes.is_main():
                 for old in (files.results, files.classifier):
                     old.unlink(missing_ok=True)
+                if begun is not None:
+                    begun.write(job.folder)
             return
         self._keeper.save_network()
         self._keeper.save_state()
         # After the first checkpoint: a folder that has a config can be resumed.
         if processes.is_main():
+            Provenance.of(job).write(job.folder)
             atomic_write_text(files.config, config_yaml(job.config))
 
     def _report(self, report: StepReport) -> None:
@@ -149,7 +158,11 @@ class _Run:
 
     def _after_step(self) -> None:
         self._after_profiled_step()
-        stop, save = processes.any_of(self._interruption.asked, self._keeper.due())
+        position = self._session.position
+        # After the last step of an epoch its validation comes first: what is killed there resumes from a step
+        # before, and TensorBoard then has no point twice.
+        last = position.batch == self._batches or position.step == self._job.settings.max_steps
+        stop, save = processes.any_of(self._interruption.asked, self._keeper.due() and not last)
         if stop or save:
             self._keeper.save_state()
         if stop:
@@ -159,11 +172,13 @@ class _Run:
         job, session = self._job, self._session
         predictions = predict_split(session.evaluated, self._valid, job.settings, session.device)
         evaluation = _evaluate(replace(job.classifier, network=session.evaluated), predictions, job.settings)
-        self._dashboard.validate(session.position.step, evaluation.suite, loss=evaluation.defined["loss"])
+        self._validated = evaluation
         return evaluation.defined
 
     def _epoch(self, metrics: Mapping[str, float], kept: bool) -> None:
         position, monitor = self._session.position, self._job.settings.monitor
+        if self._validated is not None:
+            self._dashboard.validate(position.step, self._validated.suite, loss=metrics["loss"])
         shown = dict.fromkeys((*_SHOWN, monitor))
         self._progress.epoch(
             position.epoch,
@@ -180,11 +195,13 @@ class _Run:
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         """Work that a signal may stop at once; the steps before it are kept first."""
+        random = torch.get_rng_state()
         try:
             with self._interruption.at_once():
                 yield
         except Stopped:
             if processes.size() == 1:  # of several, the others may be elsewhere
+                torch.set_rng_state(random)
                 self._keeper.save_state()
             raise
 
@@ -246,11 +263,12 @@ def why_finished(folder: Path, found: Found, settings: TrainerSettings) -> str:
         found: its newest whole checkpoint.
         settings: of its trainer.
     """
-    files = RunFiles(folder)
-    if found.state is None or not files.results.exists():
+    if found.state is None:
         return ""
     try:
-        load_facts(files.classifier)
+        load_facts(RunFiles(folder).classifier)
+        if read_metrics(folder) is None:
+            return ""
     except UserError:
         return ""
     state = found.state["position"]
@@ -274,6 +292,8 @@ def _session(job: Job) -> Session:
     torch.manual_seed(job.seed + processes.rank())
     class_aware = settings.sampling == "class_aware"
     network = job.classifier.network
+    if settings.label_chunk is not None:
+        cut_labels(network, settings.label_chunk)
     return Session(
         network=network,
         loss=job.classifier.loss,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mlc.batch import Batch
@@ -16,6 +16,8 @@ from mlc.losses.base import Loss
 from mlc.model import Network
 from mlc.training import processes
 from mlc.training.average import WeightAverage
+from mlc.training.label_chunk_check import label_chunks
+from mlc.training.label_chunks import LabelChunks
 from mlc.training.objective import Objective
 from mlc.training.order import Sampler
 from mlc.training.schedules import Schedule
@@ -120,7 +122,11 @@ class Session:
         if settings.compile is not None:
             network.backbone.compile(mode=settings.compile)
             network.head.compile(mode=settings.compile)
-        objective = Objective(network, loss, precision=settings.precision)
+        objective: Objective | LabelChunks = (
+            Objective(network, loss, precision=settings.precision)
+            if settings.label_chunk is None
+            else label_chunks(network, loss, optimizer, settings, processes=processes.size())
+        )
         self._shared = _shared(objective, settings) if processes.size() > 1 else None
         self._objective = self._shared or objective
 
@@ -174,7 +180,7 @@ class Session:
             torch.cuda.set_rng_state(state["random"]["cuda"][rank], self.device)
 
 
-def _shared(objective: Objective, settings: TrainerSettings) -> DistributedDataParallel:
+def _shared(objective: nn.Module, settings: TrainerSettings) -> DistributedDataParallel:
     """The objective whose gradients are the means over the processes, also where some parameters have none.
 
     A static graph finds these without looking for them in every step, but not while gradients are added up.

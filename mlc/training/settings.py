@@ -69,6 +69,10 @@ class TrainerSettings:
         separate_fit: fit calibrator and decision rule on one half of the validation rows, and pick the
             checkpoint by the other; else all validation rows do both.
         memory_limit_mb: scores and targets of a split above this are evaluated in streaming mode.
+        label_chunk: labels that go through the label layer at once, for very many labels, or "auto"; None
+            takes all. See mlc/training/label_chunks.py.
+        label_update: with chunks, "in_pass" takes the optimiser's step of a chunk as soon as its gradient is
+            there, which is then never kept; "at_step" takes it with all others.
     """
 
     max_epochs: Annotated[int, Ge(0)]
@@ -98,6 +102,8 @@ class TrainerSettings:
     detect_anomaly: bool = False
     overfit_batches: Annotated[int, Gt(0)] | None = None
     profile_steps: Annotated[int, Gt(0)] | None = None
+    label_chunk: Annotated[int, Gt(0)] | Literal["auto"] | None = None
+    label_update: Literal["in_pass", "at_step"] = "in_pass"
 
     def __post_init__(self) -> None:
         known = SMALLER_IS_BETTER | LARGER_IS_BETTER

@@ -1,56 +1,69 @@
 """A run that was cut short ends exactly like one that was not."""
 
 import importlib
-import os
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import mlc.train
 from mlc.training.checkpoint import load_checkpoint
+from mlc.training.checkpoints import Checkpoints
 from tests.integration.doors import Doors, contents, digits, program, results
-from tests.integration.tiny_mulan import mulan
+from tests.integration.tiny_mulan import mulan, write_mulan
 
-# Dropout and a schedule that looks at the validation: both must come back as they were.
+# Dropout and a schedule that looks at the validation: both must come back as they were. An epoch has 5 steps.
 WORDS = (
-    *("trainer.max_epochs=5", "backbone.dropout=0.4"),
+    *("trainer.max_epochs=5", "backbone.dropout=0.4", "trainer.checkpoint_every_steps=1"),
     *("schedule=plateau", "schedule.patience=1", "optimizer.lr=0.3"),
 )
 
-# Kills itself while the last checkpoint of epoch 3 is half written: nothing else is as bad a moment.
+# Kills itself while the checkpoint of a step is half written: nothing else is as bad a moment.
 KILL_WITHIN_A_WRITE = """
 import os, signal, sys
 import mlc.training.checkpoint as checkpoint
 from mlc.train import train
 
-save_file, saved = checkpoint.save_file, []
+save_file, step = checkpoint.save_file, int(sys.argv[1])
 
 def cut(tensors, path, metadata):
     save_file(tensors, path, metadata=metadata)
-    saved.append(path)
-    if sum(path.name == ".last.safetensors.tmp" for path in saved) == 4:
+    if path.name == f".step_{step:012}.safetensors.tmp":
         os.truncate(path, 100)
         os.kill(os.getpid(), signal.SIGKILL)
 
 checkpoint.save_file = cut
-train(sys.argv[1:])
+train(sys.argv[2:])
 """
+
+
+SAVE = "mlc.training.checkpoints.save_checkpoint"
 
 
 class Killed(BaseException):
     """What no door catches."""
 
 
+def newest(folder: Path) -> Mapping[str, Any]:
+    """The newest state of a run."""
+    state = Checkpoints(folder / "checkpoints").newest().state
+    assert state is not None
+    return state
+
+
 def parts(folder: Path) -> dict[str, torch.Tensor]:
     """Every tensor of the trained classifier and, because that is the best network, of the last one too."""
     states = load_checkpoint(folder / "classifier.safetensors")["parts"]
-    states["last"] = load_checkpoint(folder / "checkpoints" / "last.safetensors")["network"]
+    states["last"] = newest(folder)["network"]
     return {f"{part}.{name}": tensor for part, state in states.items() for name, tensor in state.items()}
 
 
@@ -60,7 +73,7 @@ def assert_same_end(folder: Path, undisturbed: Path) -> None:
     for name, tensor in expected.items():
         assert torch.equal(found[name], tensor), name
     assert results(folder)["splits"] == results(undisturbed)["splits"]
-    for key in ("epochs", "best_epoch", "rows", "choices"):
+    for key in ("epochs", "steps", "best_epoch", "rows", "choices"):
         assert results(folder)["run"][key] == results(undisturbed)["run"][key]
 
 
@@ -75,16 +88,35 @@ def _points(folder: Path) -> Counter[tuple[str, int]]:
     return Counter((tag, point.step) for tag in events.Tags()["scalars"] for point in events.Scalars(tag))
 
 
+@pytest.fixture(scope="module")
+def _undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbs, made once."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLC_DATA", str(write_mulan(folder / "data").parent))
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        patch.setattr(sys, "argv", ["mlc.train"])
+        patch.setattr("mlc.training.finish.draw_evaluation", lambda *_, **__: {})
+        mlc.train.train(mulan("run", *WORDS))
+    assert newest(folder / "run")["schedule"]["cuts"] > 0, "without a cut the schedule has nothing to forget"
+    return folder / "run"
+
+
 @pytest.fixture
-def undisturbed(doors: Doors, tiny: Path, no_figures: None) -> Path:
-    assert doors.train(*mulan("undisturbed", *WORDS)).code == 0
-    state = load_checkpoint(Path("undisturbed/checkpoints/last.safetensors"))["schedule"]
-    assert state["cuts"] > 0, "without a cut the schedule has nothing to forget"
-    return Path("undisturbed")
+def undisturbed(tiny: Path, no_figures: None, _undisturbed: Path) -> Path:
+    return _undisturbed
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, place: str, *, call: int) -> Callable[[], None]:
-    """Let the n-th call of a function of the package end in a kill, after it has done its work."""
+def kill_at(
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    *,
+    call: int,
+    number: signal.Signals | None = None,
+    times: int = 1,
+) -> Callable[[], None]:
+    """Let the n-th call of a function of the package end in a kill, or in signals, after its work is done."""
     module, _, name = place.rpartition(".")
     calls = 0
     function = getattr(importlib.import_module(module), name)
@@ -93,8 +125,10 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, place: str, *, call: int) -> Callab
         nonlocal calls
         value = function(*args, **kwargs)
         calls += 1
-        if calls == call:
+        if calls == call and number is None:
             raise Killed
+        for _ in range(times if calls == call else 0):
+            signal.raise_signal(number or signal.SIGTERM)
         return value
 
     monkeypatch.setattr(place, killed)
@@ -105,10 +139,12 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, place: str, *, call: int) -> Callab
     ("place", "call"),
     [
         ("mlc.training.run.atomic_write_text", 1),  # before the first step
-        ("mlc.training.run.save_checkpoint", 3),  # epoch 1: best is newer than last
-        ("mlc.training.run.save_checkpoint", 4),
-        ("mlc.training.run._save", 4),
-        ("mlc.training.loop.objective", 8),  # within epoch 2
+        (SAVE, 3),  # after the first step
+        ("mlc.training.run.evaluate", 1),  # all its steps are done, and no epoch is
+        (SAVE, 7),  # epoch 1: its network is kept, and no state knows it
+        (SAVE, 8),
+        ("mlc.training.objective.objective", 8),  # within epoch 2, between two checkpoints
+        (SAVE, 10),
         ("mlc.training.finish.save_classifier", 1),
         ("mlc.training.finish.write_per_label_csv", 1),
     ],
@@ -131,7 +167,7 @@ def test_killed_anywhere(
 def test_killed_before_there_is_anything_to_resume(
     doors: Doors, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
-    revive = kill_at(monkeypatch, "mlc.training.run.save_checkpoint", call=call)
+    revive = kill_at(monkeypatch, SAVE, call=call)
     with pytest.raises(Killed):
         doors.train(*mulan("run", *WORDS))
     revive()
@@ -141,8 +177,8 @@ def test_killed_before_there_is_anything_to_resume(
 
 
 def test_killed_twice(doors: Doors, undisturbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for words, call in ((mulan("run", *WORDS), 2), (["resume=run"], 2)):
-        revive = kill_at(monkeypatch, "mlc.training.run._save", call=call)
+    for words, call in ((mulan("run", *WORDS), 5), (["resume=run"], 6)):
+        revive = kill_at(monkeypatch, SAVE, call=call)
         with pytest.raises(Killed):
             doors.train(*words)
         revive()
@@ -152,12 +188,14 @@ def test_killed_twice(doors: Doors, undisturbed: Path, monkeypatch: pytest.Monke
 
 
 def test_sigkill_within_a_write(doors: Doors, undisturbed: Path) -> None:
-    process = program(*mulan("run", *WORDS), code=KILL_WITHIN_A_WRITE)
+    process = program("12", *mulan("run", *WORDS), code=KILL_WITHIN_A_WRITE)  # the second step of epoch 3
     _, err = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, err
-    assert Path("run/checkpoints/.last.safetensors.tmp").exists()
+    assert Path("run/checkpoints/.step_000000000012.safetensors.tmp").exists()
     assert not Path("run/results.json").exists()
-    assert doors.train("resume=run").code == 0
+    outcome = doors.train("resume=run")
+    assert outcome.code == 0
+    assert "resumed after epoch 2 and 1 batches, step 11" in outcome.out
     assert_same_end(Path("run"), undisturbed)
     assert_no_point_is_doubled(Path("run"), undisturbed)
     assert not list(Path("run").rglob(".*.tmp"))
@@ -166,7 +204,7 @@ def test_sigkill_within_a_write(doors: Doors, undisturbed: Path) -> None:
 def test_pictures_resume_exactly(doors: Doors, no_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("head=factorised", "trainer.max_epochs=3")
     assert doors.train(*digits("undisturbed", *words)).code == 0
-    revive = kill_at(monkeypatch, "mlc.training.run._save", call=2)
+    revive = kill_at(monkeypatch, SAVE, call=4)
     with pytest.raises(Killed):
         doors.train(*digits("run", *words))
     revive()
@@ -175,7 +213,7 @@ def test_pictures_resume_exactly(doors: Doors, no_figures: None, monkeypatch: py
 
 
 def test_a_moved_run_resumes(doors: Doors, undisturbed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    revive = kill_at(monkeypatch, "mlc.training.run._save", call=3)
+    revive = kill_at(monkeypatch, SAVE, call=9)
     with pytest.raises(Killed):
         doors.train(*mulan("run", *WORDS))
     revive()
@@ -235,19 +273,196 @@ def test_any_other_change_is_refused(doors: Doors, run: Path, word: str) -> None
     assert contents(run) == before
 
 
-def test_ctrl_c_says_how_to_go_on(doors: Doors, tiny: Path, no_figures: None, tmp_path: Path) -> None:
-    words = mulan("'my run'", "trainer.max_epochs=100000", "trainer.patience=null")
+def started(*words: str) -> "subprocess.Popen[str]":
+    """A training program that is past its second epoch."""
     process = program("mlc.train", *words)
     assert process.stdout is not None
     while not (line := process.stdout.readline()).startswith("epoch 2 "):
         assert line, process.communicate()[1]
-    os.kill(process.pid, signal.SIGINT)
+    return process
+
+
+def test_a_signal_stops_the_program_within_the_epoch_and_it_says_how_to_go_on(
+    doors: Doors, undisturbed: Path
+) -> None:
+    long = ("trainer.max_epochs=100000", "trainer.patience=null", "trainer.checkpoint_every_steps=null")
+    process = started(*mulan("'my run'", *long))
+    process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 75
     assert err.count("\n") == 1, err
-    assert err.startswith("stopped; ")
+    assert err.startswith("stopped by SIGTERM; ")
     command = shlex.split(err.partition("python -m mlc.train ")[2])
     assert command == ["resume=my run"]
+    state = newest(Path("my run"))["position"]
+    assert f"epoch {state['epoch'] + 1} " not in Path("my run/train.log").read_text(encoding="utf-8")
     outcome = doors.train(*command, "trainer.max_epochs=2")
     assert (outcome.code, outcome.err) == (0, "")
+    assert f"step {state['step']}" in outcome.out
     assert results(Path("my run"))["run"]["epochs"] >= 2
+
+
+# Where a signal comes, by the n-th call of a function, and after how many steps of the run it must stop.
+@pytest.mark.parametrize(
+    ("place", "call", "stops_after"),
+    [
+        ("mlc.training.objective.objective", 8, 8),  # in a step: after it
+        ("mlc.training.objective.objective", 10, 10),  # in the last step of an epoch
+        ("mlc.training.run.predict_split", 2, 10),  # in a validation: at once
+        (SAVE, 7, 5),  # while the network of epoch 1 is kept: after its state is kept, too
+        ("mlc.training.finish.evaluate", 1, 25),  # at the end: at once
+    ],
+)
+def test_a_signal_anywhere_loses_nothing(
+    doors: Doors, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, place: str, call: int, stops_after: int
+) -> None:
+    revive = kill_at(monkeypatch, place, call=call, number=signal.SIGTERM)
+    outcome = doors.train(*mulan("run", *WORDS))
+    revive()
+    assert (outcome.code, outcome.err.count("\n")) == (75, 1), outcome.err
+    assert outcome.err.startswith("stopped by SIGTERM; go on with python -m mlc.train resume=run")
+    assert newest(Path("run"))["position"]["step"] == stops_after
+    assert not Path("run/results.json").exists()
+    outcome = doors.train("resume=run")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert_same_end(Path("run"), undisturbed)
+    assert_no_point_is_doubled(Path("run"), undisturbed)
+
+
+def test_a_second_signal_does_not_wait(
+    doors: Doors, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revive = kill_at(monkeypatch, "mlc.training.objective.objective", call=8, number=signal.SIGINT, times=2)
+    outcome = doors.train(*mulan("run", *WORDS))
+    revive()
+    assert outcome.code == 130
+    assert outcome.err == "stopped; go on with python -m mlc.train resume=run\n"
+    assert doors.train("resume=run").code == 0
+    assert_same_end(Path("run"), undisturbed)
+
+
+# Damaged files.
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 16
+    path.write_bytes(content)
+
+
+def stopped_run(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> Checkpoints:
+    """A run that has been killed in epoch 3, and its checkpoints."""
+    revive = kill_at(monkeypatch, "mlc.training.objective.objective", call=13)
+    with pytest.raises(Killed):
+        doors.train(*mulan("run", *WORDS))
+    revive()
+    return Checkpoints(Path("run/checkpoints"))
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_says_so(
+    doors: Doors, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest_path, _ = stopped_run(doors, monkeypatch).states()
+    damage(newest_path)
+    outcome = doors.train("resume=run")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"note: {newest_path} is damaged: it is now called {newest_path.name}.damaged" in outcome.out
+    assert "resumed after epoch 2 and 1 batches, step 11" in outcome.out
+    assert_same_end(Path("run"), undisturbed)
+    assert_no_point_is_doubled(Path("run"), undisturbed)
+
+
+@pytest.mark.parametrize("what", ["networks", "folder"])
+def test_with_all_checkpoints_damaged_it_starts_again_to_the_same_end(
+    doors: Doors, undisturbed: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    checkpoints = stopped_run(doors, monkeypatch)
+    if what == "folder":
+        shutil.rmtree(checkpoints.folder)
+    else:
+        for path in checkpoints.folder.glob("epoch_*"):
+            damage(path)
+    outcome = doors.train("resume=run")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "No whole checkpoint is left: the run starts again from its first step" in outcome.out
+    assert_same_end(Path("run"), undisturbed)
+    assert_no_point_is_doubled(Path("run"), undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [("classifier.safetensors", False), ("classifier.safetensors", True), ("results.json", False)],
+)
+def test_what_a_finished_run_has_lost_is_made_again(doors: Doors, run: Path, name: str, lost: bool) -> None:
+    before, expected = results(run)["splits"], parts(run)
+    if lost:
+        (run / name).unlink()
+    elif name == "results.json":
+        (run / name).write_text("{", encoding="utf-8")
+    else:
+        damage(run / name)
+    outcome = doors.train("resume=run")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "is finished" not in outcome.out
+    assert results(run)["splits"] == before
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in parts(run).items())
+
+
+# resume=auto
+
+
+def test_the_same_command_starts_goes_on_and_ends(
+    doors: Doors, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*mulan("run", *WORDS), "resume=auto")
+    revive = kill_at(monkeypatch, SAVE, call=5)
+    with pytest.raises(Killed):
+        doors.train(*words)
+    revive()
+    outcome = doors.train(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "resumed after epoch 0 and 3 batches, step 3" in outcome.out
+    assert_same_end(Path("run"), undisturbed)
+    before = contents(Path("run"))
+    outcome = doors.train(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "is finished" in outcome.out
+    assert contents(Path("run")) == before
+
+
+def test_it_takes_more_epochs_and_nothing_else_that_is_new(doors: Doors, run: Path) -> None:
+    before = contents(run)
+    for word, named in (("head=softmax", "head"), ("optimizer.lr=0.1", "optimizer.lr"), ("seed=1", "seed")):
+        outcome = doors.train(*mulan("run", word), "resume=auto")
+        assert outcome.code == 2
+        assert "run holds a run with another " in outcome.err
+        assert named in outcome.err
+        assert contents(run) == before
+    outcome = doors.train(*mulan("run"), "trainer.max_epochs=3", "resume=auto")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert results(run)["run"]["epochs"] == 3
+
+
+def test_it_needs_a_folder_that_has_a_name(doors: Doors, tiny: Path) -> None:
+    words = [word for word in mulan("run") if not word.startswith("hydra.run.dir")]
+    outcome = doors.train(*words, "resume=auto")
+    assert outcome.code == 2
+    assert "resume=auto" in outcome.err
+    assert "hydra.run.dir=<folder>" in outcome.err
+    assert sorted(path.name for path in Path().iterdir()) == ["data"]
+
+
+def test_a_sweep_goes_on_where_it_was_cut(
+    doors: Doors, tiny: Path, no_figures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [word for word in mulan("run") if not word.startswith("hydra.run.dir")]
+    words += ["-m", "seed=0,1", "hydra.sweep.dir=sweep", "trainer.max_epochs=1", "resume=auto"]
+    revive = kill_at(monkeypatch, SAVE, call=6)  # in the second job
+    with pytest.raises(Killed):
+        doors.train(*words)
+    revive()
+    outcome = doors.train(*words)
+    assert (outcome.code, outcome.err) == (0, "")
+    first, second = sorted(path for path in Path("sweep").iterdir() if path.is_dir())
+    assert f"{first} is finished" in outcome.out
+    assert results(second)["run"]["seed"] == 1

@@ -55,8 +55,17 @@ def test_what_a_run_leaves(doors: Doors, head: str) -> None:
     (events,) = (name for name in files if name.startswith("events.out.tfevents."))
     assert files == {
         events,
-        *(".lock", "config.yaml", "train.log", "results.json", "per_label.csv", "classifier.safetensors"),
-        *("checkpoints/last.safetensors", "checkpoints/best.safetensors"),
+        *(
+            ".lock",
+            "config.yaml",
+            "provenance.json",
+            "train.log",
+            "results.json",
+            "per_label.csv",
+            "classifier.safetensors",
+        ),
+        *(f"checkpoints/step_{step:012}.safetensors" for step in (3, 6)),
+        *(f"checkpoints/epoch_{epoch:06}.safetensors" for epoch in (0, 1)),
         *("figures/reliability.png", "figures/label_f1.png"),
     }
     _check_choices(folder, head)

@@ -42,6 +42,8 @@ def test_it_has_all_modules_and_configs_and_nothing_else(wheel: Path) -> None:
     modules = {path.relative_to(CHECKOUT) for path in (CHECKOUT / "mlc").rglob("*.py")}
     assert {path.relative_to(wheel) for path in wheel.rglob("*.py")} == modules
     assert {path.name.partition("-")[0] for path in wheel.iterdir()} == {"mlc"}
+    sample = Path("mlc", "data", "samples", "job_ads.tsv")
+    assert (wheel / sample).read_bytes() == (CHECKOUT / sample).read_bytes()
 
 
 def test_it_trains_from_another_folder(wheel: Path, tmp_path: Path) -> None:

@@ -98,9 +98,30 @@ def test_new_pictures_in_a_folder_a_table_and_an_array(
     with caplog.at_level(logging.WARNING):
         for source in (new, new / "new.csv", new / "new.npy"):
             assert predict(folder, source).tolist() == [40 * n for n in range(6)]
-    assert "6 pictures, in the order of their names" in caplog.text
+    assert "6 pictures, those of subfolders among them, sorted by path" in caplog.text
     assert "2 other files are left out" in caplog.text
     assert len(list((tmp_path / "root").rglob("*.npy"))) == 1  # new pictures are not kept
+
+
+def test_new_pictures_in_subfolders_come_in_the_order_of_their_numbers(folder: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new"
+    brightness = {
+        "b 2.png": 20,
+        "b 10.png": 30,
+        "a/x.jpg.png": 10,
+        "b 10/1.png": 40,
+        "c.PNG": 50,
+        "d.png": 60,
+    }
+    for path, light in brightness.items():
+        (new / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 6), light, dtype=np.uint8)).save(new / path)
+    (new / ".hidden").mkdir()
+    (new / ".hidden" / "1.png").touch()
+    (new / "._c.png").touch()
+    names = images(folder).files_in(new)
+    assert names == ["a/x.jpg.png", "b 2.png", "b 10.png", "b 10/1.png", "c.PNG", "d.png"]
+    assert predict(folder, new).tolist() == [brightness[name] for name in names]
 
 
 def test_new_pictures_of_another_size(folder: Path, tmp_path: Path) -> None:

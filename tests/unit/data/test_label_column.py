@@ -91,6 +91,17 @@ def test_a_given_delimiter_is_taken_as_it_is() -> None:
     assert found.notes == ("Labels in tags are separated by '/'.",)
 
 
+def test_a_given_delimiter_that_never_occurs_where_another_does() -> None:
+    found = read(["a;b", "b;c|d", "c", "a;d"], delimiter="/")
+    assert found.notes == (
+        "Warning: dataset.label_delimiter=/ stands in no cell of tags, so every cell is one label; ';' "
+        "stands in 3 of 4 different cells (dataset.label_delimiter=;, or leave it away).",
+    )
+    assert found.names == ("a;b", "a;d", "b;c|d", "c")
+    (note,) = read(["a;b", "b", "c", "d"], delimiter="/").notes
+    assert note == "Every cell of tags is one label or none: none holds /."
+
+
 def test_cells_without_any_delimiter_are_one_label_each() -> None:
     found = read(["a b", "c"])
     assert_targets(found, ["a b", "c"], [[1, 0], [0, 1]])

@@ -86,11 +86,7 @@ def test_a_wrong_cell_is_said_with_its_line(tmp_path: Path) -> None:
         read(tmp_path, chunk_rows=2, split="g")
 
 
-def test_times_are_of_one_kind_in_all_chunks(tmp_path: Path) -> None:
-    days = [row["day"] for row in ROWS]
-    ROWS[-1]["day"] = 5
-    try:
-        with pytest.raises(UserError, match="line 9: day is 5, not a date, as the times above are"):
-            read(tmp_path, chunk_rows=2, time="day")
-    finally:
-        ROWS[-1]["day"] = days[-1]
+def test_times_are_of_one_kind_in_all_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ROWS[-1], "day", 5)
+    with pytest.raises(UserError, match="line 9: day is 5, not a date, as the times above are"):
+        read(tmp_path, chunk_rows=2, time="day")

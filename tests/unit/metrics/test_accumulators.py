@@ -1,9 +1,7 @@
 import pytest
 import torch
 
-from mlc.metrics import accumulators
 from mlc.metrics.accumulators import ExactAveragePrecision, HistogramAveragePrecision, SumAccumulator
-from mlc.metrics.average_precision import average_precision
 from mlc.metrics.decisions import decision_sums
 from tests.unit.metrics.cases import random_case, random_weights, with_unknown
 
@@ -25,7 +23,7 @@ def test_sums_of_processes_merge():
     first, second = decision_accumulator(), decision_accumulator()
     first.update(decision_sums(CASE.decisions[:20], CASE.y[:20]))
     second.update(decision_sums(CASE.decisions[20:], CASE.y[20:]))
-    first.merge_state(second)
+    first.merge(second)
     torch.testing.assert_close(first.merged(), decision_sums(CASE.decisions, CASE.y))
 
 
@@ -36,16 +34,8 @@ def test_average_precision_of_batches_and_processes_merges(create):
     first.update(CASE.scores[20:30], CASE.y[20:30])
     second.update(CASE.scores[30:], CASE.y[30:])
     whole.update(CASE.scores, CASE.y)
-    first.merge_state(second)
+    first.merge(second)
     torch.testing.assert_close(first.merged(), whole.merged(), equal_nan=True)
-
-
-def test_exact_is_exact_for_a_state_that_torchmetrics_has_joined():
-    accumulator = ExactAveragePrecision(n_labels=7)
-    accumulator.update(CASE.scores, CASE.y)
-    accumulator.scores, accumulator.y = CASE.scores, CASE.y
-    expected = average_precision([CASE.scores], [CASE.y])
-    torch.testing.assert_close(accumulator.compute(), expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("create", [ExactAveragePrecision, HistogramAveragePrecision])
@@ -64,10 +54,9 @@ def test_exact_keeps_a_float32_and_a_byte_per_cell():
     assert sum(part.nbytes for part in (*accumulator.scores, *accumulator.y)) == 5 * CASE.y.numel()
 
 
-def test_a_process_without_rows_merges():
-    accumulator = ExactAveragePrecision(n_labels=7)
-    assert accumulator.merged().ap_L.isnan().all()
-    assert accumulator.scores[0].shape == (0, 7)
+def test_nothing_has_no_average_precision():
+    assert ExactAveragePrecision(n_labels=7).merged().ap_L.isnan().all()
+    assert HistogramAveragePrecision(n_labels=7).merged().ap_L.isnan().all()
 
 
 PARTS = (slice(0, 20), slice(20, 30), slice(30, 60))
@@ -91,7 +80,7 @@ def test_average_precision_with_weights_merges(create, order):
     second.update(*parts[order[1]])
     second.update(*parts[order[2]])
     whole.update(*everything)
-    first.merge_state(second)
+    first.merge(second)
     torch.testing.assert_close(first.merged(), whole.merged(), equal_nan=True)
 
 
@@ -113,37 +102,44 @@ def test_sums_with_and_without_weights_merge():
     assert first.merged().support_L.dtype == torch.int64
     second.update(decision_sums(decided[0], *parts[0][1:]))
     second.update(decision_sums(decided[2], *parts[2][1:]))
-    first.merge_state(second)
+    first.merge(second)
     _, (_, y, weight) = weighted_parts()
     torch.testing.assert_close(first.merged(), decision_sums(CASE.decisions, y, weight))
 
 
-@pytest.mark.parametrize("create", [ExactAveragePrecision, HistogramAveragePrecision, decision_accumulator])
-def test_a_process_without_rows_has_the_states_of_the_others(monkeypatch, create):
-    """Processes can only join states of one type; the other one, played by the patched parts, has weights."""
-    names = {} if create is decision_accumulator else {"n_labels": 7}
-    idle, busy = create(**names), create(**names)
-    if create is decision_accumulator:
-        busy.update(decision_sums(CASE.decisions, CASE.y, random_weights(0)))
+CREATE = {
+    "sums": decision_accumulator,
+    "exact": lambda: ExactAveragePrecision(n_labels=7),
+    "histograms": lambda: HistogramAveragePrecision(n_labels=7),
+}
+
+
+def update(accumulator, rows, *, weighted):
+    case, weight = with_unknown(CASE), random_weights(0)
+    weight_B = weight[rows] if weighted else None
+    if isinstance(accumulator, SumAccumulator):
+        accumulator.update(decision_sums(case.decisions[rows], case.y[rows], weight_B))
     else:
-        busy.update(CASE.scores, CASE.y, random_weights(0))
+        accumulator.update(case.scores[rows], case.y[rows], weight_B)
 
-    def states(accumulator):
-        values = {name: getattr(accumulator, name) for name in accumulator._defaults}
-        return {name: value[0] if isinstance(value, list) else value for name, value in values.items()}
 
-    gathered = {}
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", CREATE)
+def test_processes_merge_also_where_one_has_no_rows(in_processes, name, weighted):
+    whole = CREATE[name]()
+    update(whole, slice(0, 60), weighted=weighted)
 
-    def gather(value, group=None):
-        name = next(name for name, state in states(idle).items() if state is value)
-        gathered[name] = value
-        return [value, states(busy)[name]]
+    def process(rank):
+        accumulator = CREATE[name]()
+        if rank != 1:
+            for rows in {0: [slice(0, 20), slice(20, 27)], 2: [slice(27, 60)]}[rank]:
+                update(accumulator, rows, weighted=weighted)
+        before = str(accumulator.compute())
+        results = [accumulator.merged() for _ in range(2)]
+        assert str(accumulator.compute()) == before  # merging leaves a process its own batches
+        return results
 
-    monkeypatch.setattr(accumulators, "gather_all_tensors", gather)
-    monkeypatch.setattr("torchmetrics.metric.gather_all_tensors", gather)
-    idle.distributed_available_fn = lambda: True
-    expected = busy.merged()
-    torch.testing.assert_close(idle.merged(), expected, equal_nan=True)
-    assert {name: value.dtype for name, value in gathered.items()} == {
-        name: value.dtype for name, value in states(busy).items()
-    }
+    for results in in_processes(3, process):
+        for found in results:
+            torch.testing.assert_close(found, whole.compute(), equal_nan=True)
+            assert [value.dtype for value in found] == [value.dtype for value in whole.compute()]

@@ -5,6 +5,7 @@ from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
 from torchmetrics.functional.classification import binary_calibration_error
 
+from mlc.metrics import calibration
 from mlc.metrics.calibration import (
     calibration_metrics,
     calibration_sums,
@@ -124,3 +125,21 @@ def test_a_label_that_is_nowhere_known_is_in_no_mean():
     assert calibration_metrics(sums) == pytest.approx(expected)
     assert label_calibration_error(sums).isnan().nonzero().tolist() == [[3]]
     assert reliability(sums).per_label.rows[3].sum() == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
+def test_entries_in_the_lowest_bin_may_be_summed_apart(monkeypatch, share):
+    """Both ways, with none, few and all entries above the lowest bin, and with scores outside of 0..1."""
+    g = torch.Generator().manual_seed(0)
+    p = torch.rand(200, 5, generator=g) / 16
+    p[torch.rand(200, 5, generator=g) < share] = 0.9
+    p[:3] -= 1 if share < 1 else -1
+    y = (torch.rand(200, 5, generator=g) < 0.3).float()
+    y[:, 4] = 0
+    monkeypatch.setattr(calibration, "_FEW", 1)
+    apart = calibration_sums(p, y)
+    monkeypatch.setattr(calibration, "_FEW", -1)
+    together = calibration_sums(p, y)
+    torch.testing.assert_close(apart, together, rtol=1e-12, atol=1e-12)
+    assert apart.rows_KL.tolist() == together.rows_KL.tolist()
+    torch.testing.assert_close(reliability(apart), reliability(together), equal_nan=True)

@@ -4,7 +4,7 @@ from sklearn import metrics as sk
 
 from mlc.errors import UserError
 from mlc.metrics.suite import EvaluationSuite, choose_mode
-from tests.unit.metrics.cases import random_case
+from tests.unit.metrics.cases import Case, random_case
 
 NAMES = {
     *(
@@ -123,6 +123,45 @@ def test_reset_forgets():
     suite.reset()
     again = feed(suite).compute().values
     assert again == feed(EvaluationSuite(n_labels=7, mode="exact")).compute().values
+
+
+@pytest.mark.parametrize("mode", ["exact", "streaming"])
+def test_suites_merge_within_a_process_and_across(mode, in_processes):
+    whole = feed(EvaluationSuite(n_labels=7, mode=mode)).compute()
+
+    def suite(rows):
+        part = Case(CASE.decisions[rows], CASE.scores[rows], CASE.probabilities[rows], CASE.y[rows])
+        return feed(EvaluationSuite(n_labels=7, mode=mode), part)
+
+    first, second = suite(slice(0, 25)), suite(slice(25, 60))
+    first.merge(second)
+    for found in (first.compute(), *in_processes(2, lambda rank: process(rank, suite))):
+        assert found.values == pytest.approx(whole.values, rel=1e-12)
+        torch.testing.assert_close(dict(found.per_label), dict(whole.per_label), equal_nan=True)
+
+
+def process(rank, suite):
+    return suite((slice(0, 25), slice(25, 60))[rank]).compute(merged=True)
+
+
+@pytest.mark.parametrize("mode", ["exact", "streaming"])
+def test_neither_blocks_nor_threads_change_a_bit(monkeypatch, mode):
+    monkeypatch.setattr("mlc.metrics.suite.ROWS", 16)
+    monkeypatch.setattr("mlc.metrics.suite.CELLS", 64)
+    for module in ("average_precision", "ranking"):
+        monkeypatch.setattr(f"mlc.metrics.{module}.BLOCK_CELLS", 120)
+    before, results = torch.get_num_threads(), []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            results.append(feed(EvaluationSuite(n_labels=7, mode=mode)).compute())
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+    assert results[0].values == results[1].values
+    assert results[0].values == pytest.approx(
+        feed(EvaluationSuite(n_labels=7, mode=mode)).compute().values, rel=1e-12
+    )
 
 
 def test_scores_that_are_nan_stop_the_evaluation():

@@ -32,7 +32,7 @@ def history(**changes: Any) -> tuple[list[Tensor], list[Tensor], Any]:
 
 
 def recursion(weights: list[Tensor], decay: float) -> list[Tensor]:
-    """a_t = d a_{t-1} + (1 - d) w_t with d = min(decay, (1 + t) / (10 + t)), t from 0, from the first weights."""
+    """a_t = d a_{t-1} + (1 - d) w_t with d = min(decay, (1 + t) / (10 + t)), t from 0."""
     average, found = weights[0], []
     for t, weight in enumerate(weights[1:]):
         d = min(decay, (1 + t) / (10 + t))
@@ -55,6 +55,7 @@ def test_it_is_the_recursion(decay: float) -> None:
 def test_training_does_not_feel_it() -> None:
     with_average, without = (tiny.session(ema_decay=decay, max_epochs=2) for decay in (0.9, None))
     for session in (with_average, without):
+        torch.manual_seed(0)
         tiny.train(session)
     assert bits(with_average.network.state_dict()) == bits(without.network.state_dict())
 
@@ -85,6 +86,6 @@ def test_a_run_evaluates_it_keeps_it_and_ends_with_it(
     losses = []
     for network in (twin.evaluated, twin.network):
         raw = network.eval()(tiny.dataset().valid.inputs)
-        losses.append(float(tiny.loss()(raw, tiny.dataset().valid.y_NL).mean()))
+        losses.append(float(tiny.loss()(raw, tiny.dataset().valid.y_NL).mean().detach()))
     assert state["position"]["ranked"][0] == [1, pytest.approx(losses[0], rel=1e-6)]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)

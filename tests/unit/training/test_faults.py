@@ -67,5 +67,5 @@ def test_a_full_device_is_explained_with_what_helps() -> None:
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="^other$"), memory_explained():
+    with pytest.raises(RuntimeError, match=r"^other$"), memory_explained():
         raise RuntimeError("other")

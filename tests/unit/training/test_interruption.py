@@ -25,7 +25,7 @@ def test_a_signal_leaves_a_mark_and_stops_nothing(number: signal.Signals) -> Non
 def test_where_nothing_changes_it_stops_at_once(number: signal.Signals) -> None:
     reached = []
     with Interruption() as interruption:
-        with pytest.raises(Stopped, match=number.name), interruption.at_once():
+        with pytest.raises(Stopped, match=number.name), interruption.at_once():  # noqa: PT012
             reached.append("before")
             signal.raise_signal(number)
             reached.append("after")
@@ -66,7 +66,7 @@ def test_a_second_signal_stops_anywhere(first: signal.Signals, second: signal.Si
 
 def test_afterwards_the_signals_mean_what_they_did() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(ZeroDivisionError), Interruption():
+    with pytest.raises(ZeroDivisionError), Interruption():  # noqa: PT012
         assert signal.getsignal(signal.SIGTERM) != before[1]
         raise ZeroDivisionError
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

@@ -100,6 +100,15 @@ def in_blocks(network: Network, size: int) -> Network:
     return cut
 
 
+def batch_of(
+    inputs: SparseRows, y: Tensor | LabelRows, weight_B: Tensor | None = None, *, all_known: bool = False
+) -> Batch:
+    if isinstance(y, LabelRows):
+        none_B0 = torch.empty(len(y), 0)
+        return Batch(inputs={MAIN: inputs}, y_BL=none_B0, label_rows=y, weight_B=weight_B)
+    return Batch(inputs={MAIN: inputs}, y_BL=y, weight_B=weight_B, all_known=all_known)
+
+
 def gradients(network: Network) -> dict[str, Tensor]:
     """By the names of the dense network; blocks are put back together."""
     found = {}
@@ -124,7 +133,9 @@ def doubled(x_BD: SparseRows) -> Tensor:
     return dense_BD.index_put_((row_M, x_BD.ids_M), x_BD.numbers().double(), accumulate=True)
 
 
-def compare(network: Network, loss: Loss, y: Tensor | LabelRows, *, size: int, weighted: bool) -> None:
+def compare(
+    network: Network, loss: Loss, y: Tensor | LabelRows, *, size: int, weighted: bool, all_known: bool = False
+) -> None:
     """Loss and gradients of the dense network in double precision, and those of its blocks."""
     linear = isinstance(network.backbone, Flatten)
     inputs = {MAIN: sparse_inputs() if linear else double(sparse_inputs())}
@@ -135,7 +146,7 @@ def compare(network: Network, loss: Loss, y: Tensor | LabelRows, *, size: int, w
     expected.backward()
     cut = in_blocks(network, size)
     chunks = LabelChunks(cut, loss, precision="fp32", update=None)
-    value = chunks(Batch(inputs=inputs, y_BL=y, weight_B=weight_B))
+    value = chunks(batch_of(inputs[MAIN], y, weight_B, all_known=all_known))
     value.backward()
     # Counts are float32 in the dense head.
     tolerance = (
@@ -160,6 +171,12 @@ def test_unknown_targets_have_the_dense_gradients(head, loss, options):
     compare(network, loss, dense_targets(unknown=True), size=4, weighted=False)
 
 
+@pytest.mark.parametrize(("head", "loss", "options"), [PAIRS[1], PAIRS[11]], ids=str)
+def test_dense_targets_that_are_known_have_the_dense_gradients(head, loss, options):
+    network, loss = network_and_loss(head, loss, options)
+    compare(network, loss, dense_targets(), size=4, weighted=True, all_known=True)
+
+
 @pytest.mark.parametrize("size", [1, 3, 11])
 @pytest.mark.parametrize(("head", "loss"), [PAIRS[0][:2], PAIRS[11][:2]])
 def test_any_block_size(size, head, loss):
@@ -176,7 +193,7 @@ def test_a_linear_backbone_leaves_sparse_rows_sparse(head, loss):
 def test_bf16_multiplies_in_bf16_and_comes_near():
     network, loss = network_and_loss(*PAIRS[0])
     network, loss = network.float(), loss.float()
-    batch = Batch(inputs={MAIN: sparse_inputs()}, y_BL=label_rows(dense_targets()))
+    batch = batch_of(sparse_inputs(), label_rows(dense_targets()))
     cut = in_blocks(network, 4)
     exact = LabelChunks(cut, loss, precision="fp32", update=None)(batch)
     exact.backward()
@@ -193,7 +210,7 @@ def test_bf16_multiplies_in_bf16_and_comes_near():
 
 def test_a_scaled_loss_scales_the_gradients():
     network, loss = network_and_loss(*PAIRS[0])
-    batch = Batch(inputs={MAIN: double(sparse_inputs())}, y_BL=label_rows(dense_targets()))
+    batch = batch_of(double(sparse_inputs()), label_rows(dense_targets()))
     once, thrice = in_blocks(network, 4), in_blocks(network, 4)
     LabelChunks(once, loss, precision="fp32", update=None)(batch).backward()
     (3 * LabelChunks(thrice, loss, precision="fp32", update=None)(batch)).backward()
@@ -215,7 +232,7 @@ def test_no_tensor_of_all_labels_is_made():
         network, loss, precision="fp32", update=BlockUpdate(optimizer, label_blocks(network.head))
     )
     y = LabelRows(torch.arange(B), torch.arange(B), torch.ones(B, dtype=torch.int64), wide)
-    batch = Batch(inputs={MAIN: sparse_inputs()}, y_BL=y)
+    batch = batch_of(sparse_inputs(), y)
     chunks(batch).backward()  # makes the optimiser's state
     with LargestTensor() as seen:
         chunks(batch).backward()

@@ -6,8 +6,9 @@ nothing here ever compiles an optimiser (`trainer.compile` compiles backbone and
 """
 
 import inspect
+from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch.optim.optimizer import Optimizer
@@ -15,8 +16,10 @@ from torch.optim.optimizer import Optimizer
 _GUARDED = ("add_param_group", "state_dict", "load_state_dict", "zero_grad")
 
 
-@cache
-def eager(kind: type[Optimizer]) -> type[Optimizer]:
+Kind = TypeVar("Kind", bound=Optimizer)
+
+
+def eager(kind: type[Kind]) -> type[Kind]:
     """The same optimiser, with its methods as they are inside their decorators.
 
     Its steps run no hooks, and stand in a profile without a line of their own.
@@ -24,11 +27,16 @@ def eager(kind: type[Optimizer]) -> type[Optimizer]:
     Args:
         kind: a class of `torch.optim`.
     """
+    return cast(type[Kind], _eager(kind))  # type: ignore[arg-type]  # mypy: a type is not Hashable
+
+
+@cache
+def _eager(kind: type[Optimizer]) -> type[Optimizer]:
     inner = inspect.unwrap(kind.step)
 
-    def step(self: Optimizer, closure: None = None) -> Any:
+    def step(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
         with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):
-            return inner(self)
+            return inner(self, closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # else the constructor would wrap it again
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in _GUARDED}

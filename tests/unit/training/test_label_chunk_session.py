@@ -1,0 +1,94 @@
+"""A session in label chunks against one without, and one that goes on from a checkpoint."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from mlc.backbones.flatten import Flatten
+from mlc.batch import LabelStatistics
+from mlc.data.dataset import Split
+from mlc.errors import UserError
+from mlc.heads.sigmoid import SigmoidHead
+from mlc.inputs import MAIN
+from mlc.losses.binary_cross_entropy import BinaryCrossEntropy
+from mlc.model import Network
+from mlc.training.checkpoint import load_checkpoint, save_checkpoint
+from mlc.training.label_chunk_check import cut_labels
+from mlc.training.schedules import Constant
+from mlc.training.session import Session
+from tests.unit.training import tiny
+from tests.unit.training.test_label_chunks import SPARSE, B, D, dense_targets, label_rows, sparse_inputs
+
+ROWS = [torch.tensor([0, 2, 4]), torch.tensor([1, 3, 5, 6]), torch.arange(B), torch.tensor([3, 1])]
+
+
+def session(*, chunk: int | None, **settings) -> Session:
+    torch.manual_seed(0)
+    labels = LabelStatistics.from_targets(dense_targets())
+    head = SigmoidHead(in_features=D, labels=labels, prior_bias=True)
+    network = Network(backbone=Flatten(inputs=SPARSE), head=head)
+    if chunk is not None:
+        cut_labels(network, chunk)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, weight_decay=0.1, fused=True)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return Session(
+        network=network,
+        loss=BinaryCrossEntropy(
+            labels=labels, positive_weight="balanced", max_positive_weight=10.0, label_weight="equal"
+        ),
+        optimizer=optimizer,
+        schedule=Constant(warmup_epochs=0.0),
+        settings=tiny.settings(label_chunk=chunk, **settings),
+        seed=0,
+        device="cpu",
+    )
+
+
+def steps(trained: Session, rows: list[Tensor]) -> None:
+    sparse = trained.settings.label_chunk is not None
+    split = Split(inputs={MAIN: sparse_inputs()}, y_NL=label_rows(dense_targets()), sparse_batches=sparse)
+    for rows_B in rows:
+        trained.stepper.begin()
+        trained.stepper.backward(trained.objective(split.select(rows_B)))
+        assert not trained.stepper.step()
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"label_update": "at_step", "clip_norm": 0.1}], ids=["in_pass", "at_step"]
+)
+def test_trains_as_without_chunks(settings):
+    whole = session(chunk=None, **{k: v for k, v in settings.items() if k != "label_update"})
+    chunks = session(chunk=4, **settings)
+    steps(whole, ROWS)
+    steps(chunks, ROWS)
+    expected, found = whole.network.state_dict(), chunks.network.state_dict()
+    assert expected.keys() == found.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name])
+
+
+def test_goes_on_from_a_checkpoint_bit_for_bit(tmp_path: Path):
+    straight, first, second = session(chunk=4), session(chunk=4), session(chunk=4)
+    steps(straight, ROWS)
+    steps(first, ROWS[:2])
+    save_checkpoint(tmp_path / "last.safetensors", first.state())
+    steps(second, ROWS[2:])  # whatever it was before
+    second.restore(load_checkpoint(tmp_path / "last.safetensors"))
+    steps(second, ROWS[2:])
+    for name, value in straight.network.state_dict().items():
+        assert torch.equal(second.network.state_dict()[name], value), name
+
+
+def test_a_checkpoint_of_other_chunks_is_refused():
+    first = session(chunk=4)
+    steps(first, ROWS[:1])
+    with pytest.raises(UserError, match=r"trainer\.label_chunk=4"):
+        session(chunk=3).restore(copy.deepcopy(first.state()))
+
+
+def test_auto_is_a_number_of_labels():
+    assert session(chunk="auto").network.head.logits.size <= 11
