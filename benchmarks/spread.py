@@ -10,7 +10,7 @@ _COVERAGE = 0.95
 
 @dataclass(frozen=True)
 class Spread:
-    """A median and the interval that covers the true one at least 95 times in 100 (all values if they are few)."""
+    """A median, and the interval that covers the true one 95 times in 100; if they are few, all values."""
 
     median: float
     low: float

@@ -3,12 +3,12 @@
     python scripts/fault_drill.py                # all of it, some minutes on one core
     python scripts/fault_drill.py --quick        # a few of each kind
 
-Each run trains a small table, writes a checkpoint after every step, and is compared bit for bit with an undisturbed
-one: weights, calibrator, thresholds and metrics. Kinds of trouble:
-    kill      SIGKILL at a random moment after the first checkpoint, once to three times; every third within a write
+Each run trains a small table and writes a checkpoint after every step. It is compared bit for bit with an
+undisturbed one: weights, calibrator, thresholds and metrics. Kinds of trouble:
+    kill      SIGKILL at a random moment after the first checkpoint, once to three times; some in a write
     term      SIGTERM at a random moment: the process must end within 5 s, with exit code 75
     disk      no file may grow beyond a random size (RLIMIT_FSIZE): one sentence, exit code 1, then more room
-    flip      one random bit of a random checkpoint file is flipped, or the file is cut, before the run goes on
+    flip      a random bit of a random checkpoint is flipped, or the file is cut, before the run goes on
 """
 
 import argparse
@@ -97,24 +97,29 @@ class Drill:
                 print(f"  FAILED {self.failures[-1]}  ({folder} is kept)", flush=True)
             else:
                 shutil.rmtree(folder, ignore_errors=True)
-        print(f"{kind}: {self.counts[kind]} runs, {sum(f.startswith(kind) for f in self.failures)} failed", flush=True)
+        failed = sum(failure.startswith(kind) for failure in self.failures)
+        print(f"{kind}: {self.counts[kind]} runs, {failed} failed", flush=True)
 
     def kill(self, head: str, folder: Path, i: int) -> str:
         """SIGKILL once to three times."""
-        return self._signal(head, folder, signal.SIGKILL, times=self._random.randint(1, 3), within_write=i % 3 == 0)
+        return self._signal(
+            head, folder, signal.SIGKILL, times=self._random.randint(1, 3), within_write=i % 3 == 0
+        )
 
     def term(self, head: str, folder: Path, i: int) -> str:
         """SIGTERM once."""
         return self._signal(head, folder, signal.SIGTERM, times=1, within_write=False)
 
-    def _signal(self, head: str, folder: Path, number: signal.Signals, *, times: int, within_write: bool) -> str:
+    def _signal(
+        self, head: str, folder: Path, number: signal.Signals, *, times: int, within_write: bool
+    ) -> str:
         _, time_s = self.undisturbed(head)
         for _ in range(times):
             process = start(self._again(head, folder))
-            wait_for(lambda: (folder / "config.yaml").exists() or process.ended())
+            process.wait_for((folder / "config.yaml").exists)
             time.sleep(self._random.uniform(0, time_s))
             if within_write:
-                wait_for(lambda: any(folder.rglob(".*.tmp")) or process.ended())
+                process.wait_for(lambda: any(folder.rglob(".*.tmp")))
             asked_s = time.monotonic()
             process.send(number)
             ending = process.wait()
@@ -128,7 +133,9 @@ class Drill:
 
     def disk(self, head: str, folder: Path, i: int) -> str:
         """No room for files above a random size."""
-        largest = max(path.stat().st_size for path in (self._folder / f"undisturbed_{head}_first").rglob("*.*"))
+        largest = max(
+            path.stat().st_size for path in (self._folder / f"undisturbed_{head}_first").rglob("*.*")
+        )
         limit = int(self._random.uniform(0.02, 1.02) * largest)
         ending = run(self._again(head, folder), largest_file=limit)
         if ending.code == 0:
@@ -141,7 +148,7 @@ class Drill:
         """A damaged checkpoint."""
         _, time_s = self.undisturbed(head)
         process = start(self.words(head, folder))
-        wait_for(lambda: (folder / "config.yaml").exists() or process.ended())
+        process.wait_for((folder / "config.yaml").exists)
         time.sleep(self._random.uniform(0.2, 0.8) * time_s)
         process.send(signal.SIGKILL)
         process.wait()
@@ -221,6 +228,11 @@ class Process:
         assert self.ending is not None
         return self.ending
 
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds, or the process has ended."""
+        while not condition() and not self.ended():
+            time.sleep(0.0005)
+
     def _note(self, pid: int, status: int) -> None:
         if pid:
             code = os.waitstatus_to_exitcode(status)
@@ -262,12 +274,6 @@ def run(words: Sequence[str], *, largest_file: int | None = None) -> Ending:
     return start(words, largest_file=largest_file).wait()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    while not condition():
-        time.sleep(0.0005)
-
-
 def drill(folder: Path, *, seed: int, times: dict[str, int], heads: Sequence[str] = HEADS) -> list[str]:
     """Do each kind of trouble so many times; the failures, as sentences."""
     torch.set_num_threads(1)  # a fork keeps no other threads
@@ -281,18 +287,22 @@ def drill(folder: Path, *, seed: int, times: dict[str, int], heads: Sequence[str
 
 def main() -> None:
     """The command-line door."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a few of each kind")
     parser.add_argument("--seed", type=int, default=0, help="of the moments, sizes and bits")
-    parser.add_argument("--folder", type=Path, help="where the runs go; the default is a new temporary folder")
+    parser.add_argument(
+        "--folder", type=Path, help="where the runs go; the default is a new temporary folder"
+    )
     options = parser.parse_args()
     folder = (options.folder or Path(tempfile.mkdtemp(prefix="fault_drill_"))).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     times = {"kill": 50, "term": 20, "disk": 20, "flip": 100}
     if options.quick:
-        times = {kind: 3 for kind in times}
+        times = dict.fromkeys(times, 3)
     failures = drill(folder, seed=options.seed, times=times)
-    print(f"{len(failures)} of {sum(times.values())} failed" + "".join(f"\n  {failure}" for failure in failures))
+    print("\n  ".join([f"{len(failures)} of {sum(times.values())} failed", *failures]))
     sys.exit(1 if failures else 0)
 
 

@@ -1,1 +1,1 @@
-"""The contenders; each is a process of its own: `python -m benchmarks.ways.<name> <workload> <folder> <device>`."""
+"""The contenders, each a process of its own: `python -m benchmarks.ways.<name>`, started by contest.py."""

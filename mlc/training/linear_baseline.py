@@ -111,8 +111,10 @@ def fit_linear(network: Network, train: Split, settings: LinearBaseline) -> None
         fitted = make().fit(x, y_N.astype(int), sample_weight=weights)
         return fitted.coef_[0], float(fitted.intercept_[0])
 
-    # liblinear lets go of the interpreter while it works.
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+    # liblinear lets go of the interpreter while it works. Its dual solver, which scikit-learn takes for more
+    # features than rows, draws from one generator for the whole process: only in turn it is repeatable.
+    dual = settings.model == "svm" and x_ND.shape[0] < x_ND.shape[1]
+    with ThreadPoolExecutor(1 if dual else torch.get_num_threads()) as threads:
         for label, (weights_D, bias) in enumerate(threads.map(fit_label, range(train.n_labels))):
             head.logits.weight[label] = torch.from_numpy(weights_D)
             head.logits.bias[label] = bias

@@ -1,7 +1,7 @@
 """What a run imports, and when: everything heavy waits until it is needed.
 
-One child process imports `mlc.train`, then trains a tiny table; what is loaded at each point is compared with the
-lists below. A new heavy module has to be put into one of them, with its reason, or be imported later.
+One child process imports `mlc.train`, then trains a tiny table; what is loaded at each point is compared with
+the lists below. A new heavy module has to be put into one of them, with its reason, or be imported later.
 """
 
 import json
@@ -14,7 +14,7 @@ import pytest
 
 # Modules that cost a tenth of a second or more, or many megabytes, and what needs them.
 HEAVY = {
-    "torch._dynamo": "torch.compile only; torch's own optimisers import it, see mlc/training/eager_optimizer.py",
+    "torch._dynamo": "torch.compile only; torch's optimisers import it, see mlc/eager_optimizer.py",
     "torch._inductor": "torch.compile only",
     "sympy": "torch.compile only",
     "torchmetrics": "accumulators of several processes",
