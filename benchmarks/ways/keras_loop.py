@@ -67,7 +67,10 @@ def main() -> None:
         validation_data=loaders["valid"],
         epochs=1_000_000,
         verbose=2,
-        callbacks=[Steps(meter), keras.callbacks.ModelCheckpoint(str(given.scratch / "best.keras"))],
+        callbacks=[
+            Steps(meter),
+            keras.callbacks.ModelCheckpoint(str(given.scratch / "best.weights.h5"), save_weights_only=True),
+        ],
     )
 
 

@@ -94,7 +94,7 @@ class LabelChunks(nn.Module):
 
     With an update, asking for the objective changes the label layer: when the loss is there, its weights
     have taken their step, and their gradient is gone. The gradients of all other parameters come as ever from
-    `backward()`.
+    `backward()`. A block whose gradient or loss is not finite keeps its weights.
 
     Args:
         network: its head's layer is in blocks.
@@ -199,9 +199,14 @@ class _Work:
             features.add_gradient(at_logits_BC, block_DC)
             if gradient_KDC is not None:
                 features.outer(at_logits_BC, gradient_KDC[block])
-            elif self.update is not None:
+            elif self.update is not None and _finite(bias_gradient_L[layer.labels(block)], loss.value()):
                 self.update(block, features.outer(at_logits_BC))
         return loss.value(), gradient_KDC, bias_gradient_L
+
+
+def _finite(bias_gradient_C: Tensor, loss: Tensor) -> bool:
+    """Whether a block may be updated; where not, the loop leaves out the step of all that has a gradient."""
+    return bool((bias_gradient_C.sum() + loss).isfinite())
 
 
 def _filled_up(at_logits_BC: Tensor, size: int) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt, Interval, Len
 from torch import Tensor, nn
 
 _LOW_BITS = 0xFFFF  # of a float32, which bfloat16 does not have
@@ -107,14 +107,14 @@ class LightAdam(BlockOptimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
         *,
+        params: Iterable[Any],
         lr: Annotated[float, Gt(0)],
-        betas: tuple[Annotated[float, Interval(ge=0, lt=1)], Annotated[float, Interval(ge=0, lt=1)]],
+        betas: Annotated[list[Annotated[float, Interval(ge=0, lt=1)]], Len(2, 2)],
         eps: Annotated[float, Gt(0)],
         weight_decay: Annotated[float, Ge(0)],
     ):
-        super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+        super().__init__(params, lr=lr, betas=list(betas), eps=eps, weight_decay=weight_decay)
         self._noise = torch.empty(0, dtype=torch.int32)
 
     def start(self, blocks_KDC: Tensor) -> Mapping[str, Tensor]:
@@ -162,7 +162,7 @@ class RowAdagrad(BlockOptimizer):
         recommendation models", ISCA 2022.
     """
 
-    def __init__(self, params: Iterable[Any], *, lr: Annotated[float, Gt(0)], eps: Annotated[float, Gt(0)]):
+    def __init__(self, *, params: Iterable[Any], lr: Annotated[float, Gt(0)], eps: Annotated[float, Gt(0)]):
         super().__init__(params, lr=lr, eps=eps)
 
     def start(self, blocks_KDC: Tensor) -> Mapping[str, Tensor]:
@@ -196,8 +196,8 @@ class Adafactor(BlockOptimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
         *,
+        params: Iterable[Any],
         lr: Annotated[float, Gt(0)],
         decay_power: Annotated[float, Interval(gt=0, le=1)],
         clip: Annotated[float, Gt(0)],

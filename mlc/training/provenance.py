@@ -26,7 +26,7 @@ FORMAT_VERSION = 1
 _NAME = "provenance.json"
 # What computes numbers or reads data here.
 _PACKAGES = (
-    *("torch", "numpy", "scipy", "scikit-learn", "torchmetrics", "pillow"),
+    *("torch", "numpy", "scipy", "scikit-learn", "pillow"),
     *("kornia", "pyarrow", "tokenizers", "transformers"),
 )
 _GIT_SECONDS = 5

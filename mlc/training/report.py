@@ -16,7 +16,7 @@ from mlc.training.files import atomic_write_text
 from mlc.training.label_choice import frequent_and_worst
 from mlc.training.text_table import align, shorten
 
-if TYPE_CHECKING:  # the metrics import torchmetrics, which a table does not need
+if TYPE_CHECKING:  # a table does not need the metrics
     from mlc.training.evaluation import Evaluation
 
 FORMAT_VERSION = 1

@@ -24,7 +24,7 @@ def expected_of_test(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     trained = read_trained_run(folder)
     dataset = trained.recipe.data()
     classifier = trained.classifier
-    (chunk,) = run_network(classifier.network, dataset.test, batch_size=1000, bf16=False)
+    (chunk,) = run_network(classifier.network, dataset.test, batch_size=1000)
     with torch.no_grad():
         output = classifier.calibrator(classifier.loss.link(chunk.raw))
         return output.marginals(), classifier.decision(output)

@@ -11,7 +11,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from fault_drill import drill
 
-failures = drill(Path.cwd(), seed=3, times={"kill": 2, "term": 1, "disk": 2, "flip": 3}, heads=("sigmoid", "factorised"))
+times = {"kill": 2, "term": 1, "disk": 2, "flip": 3}
+failures = drill(Path.cwd(), seed=3, times=times, heads=("sigmoid", "factorised"))
 sys.exit("\\n".join(failures) or 0)
 """
 

@@ -62,7 +62,7 @@ def test_run_network_keeps_order_mode_and_gradients_out() -> None:
     network, split = tiny.network(), tiny.split(ROWS)
     network({"x": split.inputs["x"]})  # running statistics that differ from those of a batch
     network.train()
-    chunks = list(run_network(network, split, batch_size=7, bf16=False))
+    chunks = list(run_network(network, split, batch_size=7))
     assert [len(chunk.y_BL) for chunk in chunks] == [7, 7, 7, 7, 7, 5]
     assert torch.equal(torch.cat([chunk.y_BL for chunk in chunks]), split.y_NL)
     assert all(chunk.weight_B is None for chunk in chunks)
@@ -72,14 +72,14 @@ def test_run_network_keeps_order_mode_and_gradients_out() -> None:
     with torch.no_grad():
         whole = network(split.inputs).logits_BL
     torch.testing.assert_close(torch.cat([chunk.raw.logits_BL for chunk in chunks]), whole)
-    list(run_network(network, split, batch_size=7, bf16=False))
+    list(run_network(network, split, batch_size=7))
     assert not network.training
 
 
 def test_running_a_network_changes_nothing_in_it() -> None:
     network = tiny.network()
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    list(run_network(network, tiny.split(ROWS), batch_size=7, bf16=False))
+    list(run_network(network, tiny.split(ROWS), batch_size=7))
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
@@ -198,10 +198,10 @@ def test_a_streamed_fit_uses_a_systematic_sample_that_fits_the_limit(
     limit = wanted * tiny.LABELS * 8 / 1e6  # a float32 score and a float32 target
     settings = tiny.settings(eval_batch_size=eval_batch_size, memory_limit_mb=limit)
     whole = torch.cat(
-        [c.raw.logits_BL for c in run_network(classifier.network, split, batch_size=64, bf16=False)]
+        [c.raw.logits_BL for c in run_network(classifier.network, split, batch_size=64)]
     )
     found = Predictions(
-        lambda: run_network(classifier.network, split, batch_size=settings.eval_batch_size, bf16=False),
+        lambda: run_network(classifier.network, split, batch_size=settings.eval_batch_size),
         rows=rows,
         n_labels=tiny.LABELS,
         numbers_per_row=tiny.LABELS,
@@ -226,7 +226,7 @@ def test_a_streamed_fit_uses_a_systematic_sample_that_fits_the_limit(
 def test_the_smallest_limit_still_fits_something() -> None:
     classifier = noting()
     found = Predictions(
-        lambda: run_network(classifier.network, tiny.split(20), batch_size=6, bf16=False),
+        lambda: run_network(classifier.network, tiny.split(20), batch_size=6),
         rows=20,
         n_labels=tiny.LABELS,
         numbers_per_row=tiny.LABELS,

@@ -92,3 +92,18 @@ def test_a_checkpoint_of_other_chunks_is_refused():
 
 def test_auto_is_a_number_of_labels():
     assert session(chunk="auto").network.head.logits.size <= 11
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_changes_no_weight(bad):
+    trained = session(chunk=4)
+    steps(trained, ROWS[:2])
+    before = copy.deepcopy(trained.network.state_dict())
+    x = sparse_inputs()
+    x.values_M[0] = bad
+    split = Split(inputs={MAIN: x}, y_NL=label_rows(dense_targets()), sparse_batches=True)
+    trained.stepper.begin()
+    trained.stepper.backward(trained.objective(split.select(torch.arange(B))))
+    assert trained.stepper.step()
+    for name, value in before.items():
+        assert torch.equal(trained.network.state_dict()[name], value), name

@@ -18,9 +18,9 @@ MAKERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
     "momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1, lr_decay=0.1, initial_accumulator_value=0.2),
-    "light_adam": lambda p: LightAdam(p, lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1),
-    "row_adagrad": lambda p: RowAdagrad(p, lr=0.1, eps=1e-10),
-    "adafactor": lambda p: Adafactor(p, lr=0.01, decay_power=0.8, clip=1.0, weight_decay=0.1),
+    "light_adam": lambda p: LightAdam(params=p, lr=0.01, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.1),
+    "row_adagrad": lambda p: RowAdagrad(params=p, lr=0.1, eps=1e-10),
+    "adafactor": lambda p: Adafactor(params=p, lr=0.01, decay_power=0.8, clip=1.0, weight_decay=0.1),
 }
 
 

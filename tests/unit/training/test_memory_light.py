@@ -21,7 +21,7 @@ def train(optimizer: torch.optim.Optimizer, parameter: Tensor, steps: list[Tenso
 def test_row_adagrad_has_one_step_size_per_output():
     weight = nn.Parameter(torch.zeros(3, 4))  # three outputs, as in nn.Linear
     steps = gradients(3, 4)
-    train(RowAdagrad([weight], lr=0.1, eps=1e-10), weight, steps)
+    train(RowAdagrad(params=[weight], lr=0.1, eps=1e-10), weight, steps)
     expected, sum_3 = torch.zeros(3, 4), torch.zeros(3)
     for gradient in steps:
         sum_3 += gradient.square().mean(1)
@@ -31,7 +31,7 @@ def test_row_adagrad_has_one_step_size_per_output():
 
 def test_row_adagrad_of_a_bias_is_adagrad():
     bias, other = nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4))
-    train(RowAdagrad([bias], lr=0.1, eps=1e-10), bias, gradients(4))
+    train(RowAdagrad(params=[bias], lr=0.1, eps=1e-10), bias, gradients(4))
     train(torch.optim.Adagrad([other], lr=0.1), other, gradients(4))
     torch.testing.assert_close(bias, other)
 
@@ -39,7 +39,7 @@ def test_row_adagrad_of_a_bias_is_adagrad():
 def test_adafactor_follows_its_equations():
     weight = nn.Parameter(torch.ones(3, 4))
     steps = gradients(3, 4)
-    train(Adafactor([weight], lr=0.01, decay_power=0.8, clip=0.7, weight_decay=0.1), weight, steps)
+    train(Adafactor(params=[weight], lr=0.01, decay_power=0.8, clip=0.7, weight_decay=0.1), weight, steps)
     expected, rows, columns = torch.ones(3, 4), torch.zeros(3), torch.zeros(4)
     for t, gradient in enumerate(steps, start=1):
         beta = 1 - t**-0.8
@@ -54,9 +54,9 @@ def test_adafactor_follows_its_equations():
 def test_light_adam_stays_near_adam_with_half_the_state():
     weight, other = nn.Parameter(torch.zeros(50, 40)), nn.Parameter(torch.zeros(50, 40))
     steps = gradients(50, 40, steps=60)
-    light = LightAdam([weight], lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
+    light = LightAdam(params=[weight], lr=0.01, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.1)
     train(light, weight, steps)
-    train(torch.optim.AdamW([other], lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1), other, steps)
+    train(torch.optim.AdamW([other], lr=0.01, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.1), other, steps)
     assert {value.dtype for value in light.state[weight].values() if isinstance(value, Tensor)} == {
         torch.bfloat16
     }
@@ -67,7 +67,7 @@ def test_light_adam_stays_near_adam_with_half_the_state():
 
 def test_light_adams_second_moment_decays_though_bfloat16_has_three_digits():
     weight = nn.Parameter(torch.zeros(100, 100))
-    light = LightAdam([weight], lr=0.0001, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    light = LightAdam(params=[weight], lr=0.0001, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0)
     train(light, weight, [torch.ones(100, 100), *[torch.zeros(100, 100)] * 100])
     square = light.state[weight]["square"].float().mean()
     assert square == pytest.approx(0.001 * 0.999**100, rel=0.01)
@@ -76,9 +76,9 @@ def test_light_adams_second_moment_decays_though_bfloat16_has_three_digits():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda p: LightAdam(p, lr=0.01, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0),
-        lambda p: RowAdagrad(p, lr=0.1, eps=1e-10),
-        lambda p: Adafactor(p, lr=0.01, decay_power=0.8, clip=1.0, weight_decay=0.0),
+        lambda p: LightAdam(params=p, lr=0.01, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.0),
+        lambda p: RowAdagrad(params=p, lr=0.1, eps=1e-10),
+        lambda p: Adafactor(params=p, lr=0.01, decay_power=0.8, clip=1.0, weight_decay=0.0),
     ],
 )
 def test_goes_on_from_a_checkpoint_bit_for_bit(make):
@@ -101,15 +101,15 @@ def test_the_blocks_of_a_weight_are_treated_one_by_one():
     blocks_KDC = BlockedWeight(torch.zeros(2, 5, 3))
     layers = [nn.Parameter(torch.zeros(3, 5)) for _ in range(2)]
     options = {"lr": 0.01, "decay_power": 0.8, "clip": 1.0, "weight_decay": 0.0}
-    train(Adafactor([blocks_KDC], **options), blocks_KDC, gradients(2, 5, 3))
+    train(Adafactor(params=[blocks_KDC], **options), blocks_KDC, gradients(2, 5, 3))
     for block, layer in enumerate(layers):
-        train(Adafactor([layer], **options), layer, [g[block].T for g in gradients(2, 5, 3)])
+        train(Adafactor(params=[layer], **options), layer, [g[block].T for g in gradients(2, 5, 3)])
         torch.testing.assert_close(blocks_KDC[block].T, layer)
 
 
 def test_pictures_in_channels_last_are_changed_in_place():
     plain, last = (nn.Parameter(torch.ones(3, 2, 4, 4)) for _ in range(2))
     last.data = last.data.to(memory_format=torch.channels_last)
-    train(RowAdagrad([plain], lr=0.1, eps=1e-10), plain, gradients(3, 2, 4, 4))
-    train(RowAdagrad([last], lr=0.1, eps=1e-10), last, gradients(3, 2, 4, 4))
+    train(RowAdagrad(params=[plain], lr=0.1, eps=1e-10), plain, gradients(3, 2, 4, 4))
+    train(RowAdagrad(params=[last], lr=0.1, eps=1e-10), last, gradients(3, 2, 4, 4))
     torch.testing.assert_close(plain, last)

@@ -28,6 +28,7 @@ class LogitsAreInputs(Network):
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
+        self.place = torch.nn.Parameter(torch.zeros(1))  # where a network's parameters are, it is
 
     def forward(self, inputs: Any) -> IndependentLabels:
         return IndependentLabels(inputs["x"])
