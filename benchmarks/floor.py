@@ -103,7 +103,7 @@ class Cost:
         )
 
 
-# Kernels of a step, counted with torch.profiler on the bare loop.
+# Kernels of a step of the bare loop, estimated from its layers and not counted.
 _OPERATIONS = {"W1": 100, "W2": 130, "W3": 100, "W4": 180, "W5": 60}
 
 

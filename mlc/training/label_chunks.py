@@ -189,24 +189,24 @@ class _Work:
                 loss.look(layer.logits(features, block), block)
         gradient_KDC = torch.empty_like(layer.weight_KDC) if weight_gradient else None
         bias_gradient_L = torch.empty_like(layer.bias_L)
-        if gradient_KDC is None and self.update is not None:
-            self.update.begin()
+        update = None if weight_gradient else self.update
+        if update is not None:
+            update.begin()
+        usable = update is None or features.finite()
         for block in blocks:
-            block_DC = layer.weight_KDC[block]
             at_logits_BC = loss.gradient(layer.logits(features, block), block)
-            torch.sum(at_logits_BC, 0, out=bias_gradient_L[layer.labels(block)])
+            at_bias_C = bias_gradient_L[layer.labels(block)]
+            torch.sum(at_logits_BC, 0, out=at_bias_C)
             at_logits_BC = _filled_up(at_logits_BC, layer.size)
-            features.add_gradient(at_logits_BC, block_DC)
+            features.add_gradient(at_logits_BC, layer.weight_KDC[block])
             if gradient_KDC is not None:
                 features.outer(at_logits_BC, gradient_KDC[block])
-            elif self.update is not None and _finite(bias_gradient_L[layer.labels(block)], loss.value()):
-                self.update(block, features.outer(at_logits_BC))
+            elif usable and bool((at_bias_C.sum() + loss.value()).isfinite()):
+                assert update is not None, "there is no gradient to give"
+                update(block, features.outer(at_logits_BC))
+            else:
+                at_bias_C.fill_(torch.nan)  # so that the loop leaves out the step of everything else
         return loss.value(), gradient_KDC, bias_gradient_L
-
-
-def _finite(bias_gradient_C: Tensor, loss: Tensor) -> bool:
-    """Whether a block may be updated; where not, the loop leaves out the step of all that has a gradient."""
-    return bool((bias_gradient_C.sum() + loss).isfinite())
 
 
 def _filled_up(at_logits_BC: Tensor, size: int) -> Tensor:

@@ -30,6 +30,10 @@ class Features(ABC):
     def add_gradient(self, gradient_BC: Tensor, block_DC: Tensor) -> None:
         """Add G Wᵀ to the gradient of the features, where anybody asks for it."""
 
+    @abstractmethod
+    def finite(self) -> bool:
+        """Whether all numbers are finite."""
+
     @property
     @abstractmethod
     def gradient(self) -> Tensor | None:
@@ -78,6 +82,10 @@ class DenseFeatures(Features):
         else:
             self._gradient_BD += (gradient_BC.to(dtype) @ block_DC.to(dtype).T).to(self._gradient_BD.dtype)
 
+    def finite(self) -> bool:
+        """By their sum."""
+        return bool(self._x_BD.sum().isfinite())
+
     @property
     def gradient(self) -> Tensor | None:
         """B×D."""
@@ -116,6 +124,10 @@ class SparseFeatures(Features):
 
     def add_gradient(self, gradient_BC: Tensor, block_DC: Tensor) -> None:
         """Nothing: sparse rows are data."""
+
+    def finite(self) -> bool:
+        """By the sum of the entries."""
+        return bool(self._by_row.value_M.sum().isfinite())
 
     @property
     def gradient(self) -> Tensor | None:

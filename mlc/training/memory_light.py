@@ -114,7 +114,7 @@ class LightAdam(BlockOptimizer):
         eps: Annotated[float, Gt(0)],
         weight_decay: Annotated[float, Ge(0)],
     ):
-        super().__init__(params, lr=lr, betas=list(betas), eps=eps, weight_decay=weight_decay)
+        super().__init__(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
         self._noise = torch.empty(0, dtype=torch.int32)
 
     def start(self, blocks_KDC: Tensor) -> Mapping[str, Tensor]:

@@ -142,7 +142,6 @@ def kill_at(
         (SAVE, 3),  # after the first step
         ("mlc.training.run.evaluate", 1),  # all its steps are done, and no epoch is
         (SAVE, 7),  # epoch 1: its network is kept, and no state knows it
-        (SAVE, 8),
         ("mlc.training.objective.objective", 8),  # within epoch 2, between two checkpoints
         (SAVE, 10),
         ("mlc.training.finish.save_classifier", 1),
@@ -307,7 +306,6 @@ def test_a_signal_stops_the_program_within_the_epoch_and_it_says_how_to_go_on(
     ("place", "call", "stops_after"),
     [
         ("mlc.training.objective.objective", 8, 8),  # in a step: after it
-        ("mlc.training.objective.objective", 10, 10),  # in the last step of an epoch
         ("mlc.training.run.predict_split", 2, 10),  # in a validation: at once
         (SAVE, 7, 5),  # while the network of epoch 1 is kept: after its state is kept, too
         ("mlc.training.finish.evaluate", 1, 25),  # at the end: at once
@@ -406,63 +404,3 @@ def test_what_a_finished_run_has_lost_is_made_again(doors: Doors, run: Path, nam
     assert "is finished" not in outcome.out
     assert results(run)["splits"] == before
     assert all(torch.equal(tensor, expected[key]) for key, tensor in parts(run).items())
-
-
-# resume=auto
-
-
-def test_the_same_command_starts_goes_on_and_ends(
-    doors: Doors, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = (*mulan("run", *WORDS), "resume=auto")
-    revive = kill_at(monkeypatch, SAVE, call=5)
-    with pytest.raises(Killed):
-        doors.train(*words)
-    revive()
-    outcome = doors.train(*words)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "resumed after epoch 0 and 3 batches, step 3" in outcome.out
-    assert_same_end(Path("run"), undisturbed)
-    before = contents(Path("run"))
-    outcome = doors.train(*words)
-    assert (outcome.code, outcome.err) == (0, "")
-    assert "is finished" in outcome.out
-    assert contents(Path("run")) == before
-
-
-def test_it_takes_more_epochs_and_nothing_else_that_is_new(doors: Doors, run: Path) -> None:
-    before = contents(run)
-    for word, named in (("head=softmax", "head"), ("optimizer.lr=0.1", "optimizer.lr"), ("seed=1", "seed")):
-        outcome = doors.train(*mulan("run", word), "resume=auto")
-        assert outcome.code == 2
-        assert "run holds a run with another " in outcome.err
-        assert named in outcome.err
-        assert contents(run) == before
-    outcome = doors.train(*mulan("run"), "trainer.max_epochs=3", "resume=auto")
-    assert (outcome.code, outcome.err) == (0, "")
-    assert results(run)["run"]["epochs"] == 3
-
-
-def test_it_needs_a_folder_that_has_a_name(doors: Doors, tiny: Path) -> None:
-    words = [word for word in mulan("run") if not word.startswith("hydra.run.dir")]
-    outcome = doors.train(*words, "resume=auto")
-    assert outcome.code == 2
-    assert "resume=auto" in outcome.err
-    assert "hydra.run.dir=<folder>" in outcome.err
-    assert sorted(path.name for path in Path().iterdir()) == ["data"]
-
-
-def test_a_sweep_goes_on_where_it_was_cut(
-    doors: Doors, tiny: Path, no_figures: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = [word for word in mulan("run") if not word.startswith("hydra.run.dir")]
-    words += ["-m", "seed=0,1", "hydra.sweep.dir=sweep", "trainer.max_epochs=1", "resume=auto"]
-    revive = kill_at(monkeypatch, SAVE, call=6)  # in the second job
-    with pytest.raises(Killed):
-        doors.train(*words)
-    revive()
-    outcome = doors.train(*words)
-    assert (outcome.code, outcome.err) == (0, "")
-    first, second = sorted(path for path in Path("sweep").iterdir() if path.is_dir())
-    assert f"{first} is finished" in outcome.out
-    assert results(second)["run"]["seed"] == 1

@@ -330,7 +330,7 @@ def test_the_optimizer_has_the_options_of_its_config(name: str) -> None:
     optimizer = read_recipe(content).optimizer([parameter])
     (group,) = optimizer.param_groups
     assert group["params"] == [parameter]
-    assert type(optimizer).__name__.lower() == name
+    assert type(optimizer).__name__.lower() == name.replace("_", "")
     for key, value in content["optimizer"].items():
         if not key.startswith("_"):
             assert group[key] == (tuple(value) if isinstance(value, list) else value), key

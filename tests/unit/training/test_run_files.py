@@ -31,7 +31,7 @@ def test_every_file_lies_in_the_folder_under_its_documented_name() -> None:
     files = RunFiles(Path("runs/a"))
     text = DOCUMENTED.read_text(encoding="utf-8")
     paths = [getattr(files, name) for name in vars(RunFiles) if isinstance(vars(RunFiles)[name], property)]
-    assert len(set(paths)) == len(paths) == 9
+    assert len(set(paths)) == len(paths) == 10
     for path in paths:
         assert f"{path.relative_to('runs/a').as_posix()}" in text
 
