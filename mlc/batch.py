@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mlc.rows import LabelRows, SparseRows, Targets, dense_chunks
+from mlc.rows import LabelRows, SparseRows, Targets, dense_chunks, distinct_pairs
 
 BatchInput = Tensor | SparseRows
 
@@ -105,6 +105,8 @@ class LabelStatistics:
             weight_N: weights of the rows; None where all are 1.
             with_sets: collect the different label sets, which costs a sort of all rows.
         """
+        if isinstance(y_NL, LabelRows) and not with_sets:  # very many labels: N × L is never looked at
+            return cls._of_rows(y_NL, weight_N)
         counts = None
         for start, y_BL in dense_chunks(y_NL):
             weight_B = None if weight_N is None else weight_N[start : start + len(y_BL)]
@@ -119,6 +121,24 @@ class LabelStatistics:
             count_histogram_K=counts.count_histogram_K,
             levels=max(2, counts.highest + 1),
             sets_ML=counts.sets.by_weight() if counts.sets else None,
+        )
+
+    @classmethod
+    def _of_rows(cls, y_NL: LabelRows, weight_N: Tensor | None) -> "LabelStatistics":
+        """The same from the labels of each row, all of them known; a label that stands twice counts once."""
+        w_N = torch.ones(len(y_NL), dtype=torch.float64) if weight_N is None else weight_N.double()
+        kept_N = w_N > 0  # a row of weight 0 is no row
+        rows = y_NL.view(kept_N.nonzero().squeeze(1))
+        w_N = w_N[kept_N]
+        row_of, label_of = distinct_pairs(rows)
+        count_N = torch.bincount(row_of, minlength=len(rows))
+        weighted = torch.bincount(label_of, weights=w_N[row_of], minlength=y_NL.n_labels)
+        return cls(
+            positives_L=weighted.double(),
+            known_L=w_N.sum().expand(y_NL.n_labels).clone(),
+            rows=len(rows),
+            single_label=bool((count_N == 1).all()),
+            count_histogram_K=torch.bincount(count_N, weights=w_N),
         )
 
 

@@ -212,6 +212,14 @@ class LabelRows(RaggedRows):
         return len(self), self.n_labels
 
 
+def distinct_pairs(rows: LabelRows) -> tuple[Tensor, Tensor]:
+    """The row and the label of every label that is there, each pair once, row by row; two int64 tensors."""
+    places, length_N = rows.places(torch.arange(len(rows), device=rows.start_N.device))
+    row_of = torch.repeat_interleave(torch.arange(len(rows), device=length_N.device), length_N)
+    pairs = torch.unique(row_of * rows.n_labels + rows.ids_M[places].long())
+    return pairs // rows.n_labels, pairs % rows.n_labels
+
+
 Targets = Tensor | LabelRows
 
 

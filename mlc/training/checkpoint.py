@@ -81,7 +81,7 @@ def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         while name in tensors:  # the keys "a/b" and "a" > "b" read alike, as do 1 and "1"
             name += "'"
-        tensors[name] = value.detach().cpu().clone().contiguous()
+        tensors[name] = _own(value.detach().cpu(), tensors)
         return {_TENSOR: name}
     if isinstance(value, dict):
         # As pairs, because JSON would turn the integer keys of an optimiser's state into strings.
@@ -89,6 +89,13 @@ def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, list | tuple):
         return [_pack(item, f"{name}/{i}", tensors) for i, item in enumerate(value)]
     return value
+
+
+def _own(value: torch.Tensor, others: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The tensor itself where it has its memory to itself, as the file format wants; else a copy."""
+    whole = value.untyped_storage().nbytes() == value.nbytes and value.is_contiguous()
+    shared = any(value.data_ptr() == other.data_ptr() for other in others.values())
+    return value if whole and not shared else value.clone(memory_format=torch.contiguous_format)
 
 
 def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -52,8 +52,8 @@ def _first(words: Sequence[str]) -> str:
 
 
 @contextmanager
-def memory_explained() -> Iterator[None]:
-    """Turn a CUDA device that is out of memory into a sentence that names what helps.
+def explained() -> Iterator[None]:
+    """Turn what PyTorch says of a full CUDA device, or under anomaly detection, into a sentence.
 
     Raises:
         Fault: in place of PyTorch's own error.
@@ -65,4 +65,11 @@ def memory_explained() -> Iterator[None]:
             "the CUDA device is out of memory: set trainer.micro_batch_size to fewer rows (the result stays "
             "the same), trainer.precision=bf16, or, in an evaluation, trainer.eval_batch_size to fewer rows "
             f"({str(error).splitlines()[0]})"
+        ) from error
+    except RuntimeError as error:
+        if "returned nan values" not in str(error):
+            raise
+        raise Fault(
+            f"trainer.detect_anomaly: {str(error).rstrip('.')}; where it was called in the forward pass "
+            f"stands in the warning above"
         ) from error

@@ -4,7 +4,7 @@ Bytes per weight: Adam 8, `LightAdam` 4, `RowAdagrad` and `Adafactor` nearly non
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 import torch
@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Interval, Len
 from torch import Tensor, nn
 
 _LOW_BITS = 0xFFFF  # of a float32, which bfloat16 does not have
+_AT_ONCE = 2**16  # numbers whose step is taken while they are in the nearest cache
 _OFFSETS = 4099  # a prime: how many cuts of the noise there are
 
 
@@ -87,6 +88,12 @@ def _blocks(tensor: Tensor, *, like: Tensor) -> Tensor:
     return tensor.reshape(len(tensor), -1).T[None]
 
 
+def _pieces(*blocks: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Some rows at a time of matrices of one shape, few enough to stay in the nearest cache."""
+    rows = max(1, _AT_ONCE // blocks[0].shape[1])
+    return zip(*(block.split(rows) for block in blocks), strict=True)
+
+
 class LightAdam(BlockOptimizer):
     """Adam with decoupled weight decay, whose two moments are bfloat16: 4 bytes per weight where Adam has 8.
 
@@ -126,18 +133,10 @@ class LightAdam(BlockOptimizer):
         self, weight_DC: Tensor, gradient_DC: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
     ) -> None:
         """One step."""
-        (beta1, beta2), step, lr = group["betas"], group["step"], group["lr"]
-        mean_DC = state["mean"].to(torch.float32).lerp_(gradient_DC, 1 - beta1)
-        square_DC = state["square"].to(torch.float32).mul_(beta2)
-        square_DC.addcmul_(gradient_DC, gradient_DC, value=1 - beta2)
-        state["mean"].copy_(mean_DC)
-        if group["weight_decay"]:
-            weight_DC.mul_(1 - lr * group["weight_decay"])
-        root_DC = square_DC.sqrt().mul_((1 - beta2**step) ** -0.5).add_(group["eps"])
-        weight_DC.addcdiv_(mean_DC, root_DC, value=-lr / (1 - beta1**step))
-        noise_DC = self._noise_like(square_DC, offset=(7 * step + group["block"]) % _OFFSETS)
-        square_DC.view(torch.int32).add_(noise_DC).bitwise_and_(~_LOW_BITS)
-        state["square"].copy_(square_DC)
+        noise_DC = self._noise_like(weight_DC, offset=(7 * group["step"] + group["block"]) % _OFFSETS)
+        tensors = (weight_DC, gradient_DC, state["mean"], state["square"], noise_DC)
+        for weight_RC, gradient_RC, mean_RC, square_RC, noise_RC in _pieces(*tensors):
+            _light_adam(weight_RC, gradient_RC, mean_RC, square_RC, noise_RC, group)
 
     def _noise_like(self, block_DC: Tensor, *, offset: int) -> Tensor:
         """Integers below 2^16, one per number of a block: each step has another cut of the same noise."""
@@ -147,6 +146,27 @@ class LightAdam(BlockOptimizer):
             noise = torch.randint(_LOW_BITS + 1, (wanted,), generator=generator, dtype=torch.int32)
             self._noise = noise.to(block_DC.device)
         return self._noise[offset : offset + block_DC.numel()].view(block_DC.shape)
+
+
+def _light_adam(
+    weight_RC: Tensor,
+    gradient_RC: Tensor,
+    mean_RC: Tensor,
+    square_RC: Tensor,
+    noise_RC: Tensor,
+    group: Mapping[str, Any],
+) -> None:
+    """The step of some rows of a block, in place."""
+    (beta1, beta2), step, lr = group["betas"], group["step"], group["lr"]
+    wide_mean_RC = mean_RC.float().lerp_(gradient_RC, 1 - beta1)
+    wide_square_RC = square_RC.float().mul_(beta2).addcmul_(gradient_RC, gradient_RC, value=1 - beta2)
+    mean_RC.copy_(wide_mean_RC)
+    if group["weight_decay"]:
+        weight_RC.mul_(1 - lr * group["weight_decay"])
+    root_RC = wide_square_RC.sqrt().mul_((1 - beta2**step) ** -0.5).add_(group["eps"])
+    weight_RC.addcdiv_(wide_mean_RC, root_RC, value=-lr / (1 - beta1**step))
+    wide_square_RC.view(torch.int32).add_(noise_RC).bitwise_and_(~_LOW_BITS)
+    square_RC.copy_(wide_square_RC)
 
 
 class RowAdagrad(BlockOptimizer):
@@ -174,8 +194,11 @@ class RowAdagrad(BlockOptimizer):
         self, weight_DC: Tensor, gradient_DC: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
     ) -> None:
         """One step."""
-        state["sum"].add_(gradient_DC.square().mean(0))
-        weight_DC.addcdiv_(gradient_DC, state["sum"].sqrt() + group["eps"], value=-group["lr"])
+        for (gradient_RC,) in _pieces(gradient_DC):
+            state["sum"].add_(gradient_RC.square().sum(0), alpha=1 / len(gradient_DC))
+        rate_C = -group["lr"] / (state["sum"].sqrt() + group["eps"])
+        for weight_RC, gradient_RC in _pieces(weight_DC, gradient_DC):
+            weight_RC.addcmul_(gradient_RC, rate_C)
 
 
 class Adafactor(BlockOptimizer):

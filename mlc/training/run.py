@@ -16,7 +16,7 @@ from mlc.training import processes
 from mlc.training.checkpoints import Found
 from mlc.training.dashboard import Dashboard
 from mlc.training.evaluation import Evaluation, Predictions, evaluate, fit_on_validation, predict_split
-from mlc.training.faults import describe, memory_explained
+from mlc.training.faults import describe, explained
 from mlc.training.feeding import place
 from mlc.training.files import atomic_write_text
 from mlc.training.finish import finish
@@ -56,7 +56,7 @@ def run(job: Job, *, found: Found | None) -> None:
     with ExitStack() as stack:
         if processes.is_main():
             stack.enter_context(_alone(RunFiles(job.folder)))
-        stack.enter_context(memory_explained())
+        stack.enter_context(explained())
         stack.enter_context(numerics(job.settings))
         _Run(job, found, stack).go()
 

@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.integration.doors import Doors, config, results, table
 from tests.integration.test_bad_input import assert_sentence
-from tests.integration.test_resume import Killed, assert_same_end, kill_at, parts
+from tests.integration.test_resume import SAVE, Killed, assert_same_end, kill_at, parts
 from tests.integration.tiny_mulan import TEST_ROWS, mulan
 
 AUXILIARY = ("auxiliary=sigmoid", "auxiliary.weight=0.5")
@@ -46,7 +46,7 @@ def test_a_weight_of_almost_nothing_changes_almost_nothing(
 
 def test_resume(doors: Doors, tiny: Path, no_figures: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doors.train(*mulan("undisturbed", *AUXILIARY)).code == 0
-    revive = kill_at(monkeypatch, "mlc.training.run._save", call=2)
+    revive = kill_at(monkeypatch, SAVE, call=4)
     with pytest.raises(Killed):
         doors.train(*mulan("run", *AUXILIARY))
     revive()

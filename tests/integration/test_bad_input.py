@@ -10,7 +10,8 @@ import yaml
 
 from mlc.errors import UserError
 from mlc.experiment.recipe import read_recipe
-from tests.integration.doors import Doors, Outcome, config, contents, digits, program
+from mlc.training.job import config_yaml
+from tests.integration.doors import Doors, Outcome, config, contents, digits, program, results
 from tests.integration.tiny_mulan import mulan
 
 
@@ -127,19 +128,21 @@ def test_resuming_what_is_no_run(doors: Doors, tiny: Path, word: str) -> None:
 
 @pytest.mark.parametrize("size", [0, 7, 200, -1])
 def test_truncated_checkpoint(doors: Doors, run: Path, size: int) -> None:
-    for name in ("checkpoints/last.safetensors", "classifier.safetensors"):
-        data = (run / name).read_bytes()
-        (run / name).write_bytes(data[:size])
+    newest = max((run / "checkpoints").glob("step_*.safetensors"))
+    expected = results(run)["splits"]
+    for path in (newest, run / "classifier.safetensors"):
+        path.write_bytes(path.read_bytes()[:size])
     before = contents(run)
-    assert_sentence(doors.train("resume=run"), "last.safetensors", "train the run again")
-    assert_sentence(
-        doors.train("resume=run", "trainer.max_epochs=9"), "last.safetensors", "train the run again"
-    )
     assert_sentence(doors.evaluate("run=run"), "classifier.safetensors", "train the run again")
     words = ("run=run", "input=data/tiny/test.arff", "output=p.csv")
     assert_sentence(doors.predict(*words), "classifier.safetensors", "train the run again")
     assert contents(run) == before
     assert not Path("p.csv").exists()
+    outcome = doors.train("resume=run")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"{newest.name} is damaged" in outcome.out
+    assert results(run)["splits"] == expected
+    assert doors.evaluate("run=run").code == 0
 
 
 def test_a_flipped_bit_in_a_checkpoint(doors: Doors, run: Path) -> None:
@@ -150,11 +153,15 @@ def test_a_flipped_bit_in_a_checkpoint(doors: Doors, run: Path) -> None:
     assert_sentence(doors.evaluate("run=run"), "classifier.safetensors", "checksum")
 
 
-def test_truncated_best_network(doors: Doors, run: Path) -> None:
-    best = run / "checkpoints" / "best.safetensors"
-    best.write_bytes(best.read_bytes()[:300])
+def test_all_networks_truncated(doors: Doors, run: Path) -> None:
+    expected = results(run)["splits"]
+    for path in (run / "checkpoints").glob("epoch_*.safetensors"):
+        path.write_bytes(path.read_bytes()[:300])
     (run / "results.json").unlink()
-    assert_sentence(doors.train("resume=run"), "best.safetensors")
+    outcome = doors.train("resume=run")
+    assert outcome.code == 0
+    assert "the run starts again" in outcome.out
+    assert results(run)["splits"] == expected
 
 
 def test_a_run_that_has_not_finished(doors: Doors, run: Path) -> None:
@@ -187,7 +194,7 @@ def test_a_strangers_config_runs_nothing(doors: Doors, run: Path, target: str) -
         content = {**original, place.partition(".")[0]: changed}
         with pytest.raises(UserError, match=re.escape(f"{place}._target_={target} is refused")):
             read_recipe(content)
-    (run / "config.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (run / "config.yaml").write_text(config_yaml(content), encoding="utf-8")
     assert_sentence(doors.train("resume=run"), f"{place}._target_={target} is refused")
     assert_sentence(doors.evaluate("run=run"), f"{place}._target_={target} is refused")
     words = ("run=run", "input=data/tiny/test.arff", "output=p.csv")

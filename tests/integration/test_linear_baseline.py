@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.doors import Doors, config, results, table
 from tests.integration.test_bad_input import assert_sentence
-from tests.integration.test_resume import Killed, assert_same_end, kill_at
+from tests.integration.test_resume import SAVE, Killed, assert_same_end, kill_at
 
 WORDS = {"red": ("warm",), "blue": ("cold",), "purple": ("warm", "cold"), "grey": ()}
 
@@ -38,7 +38,7 @@ def test_it_is_fitted_resumed_measured_again_and_predicts(
     assert (chosen["text"], chosen["decision"]) == ("tfidf", "per_label_threshold")
     assert results(folder)["splits"]["test"]["micro_f1"] > 0.9
 
-    revive = kill_at(monkeypatch, "mlc.training.run._save", call=2)
+    revive = kill_at(monkeypatch, SAVE, call=4)
     with pytest.raises(Killed):
         doors.train(*words, "hydra.run.dir=run")
     revive()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.doors import Doors, contents, results, shipped, small, table
-from tests.integration.test_resume import Killed, assert_same_end, kill_at
+from tests.integration.test_resume import SAVE, Killed, assert_same_end, kill_at
 from tests.integration.tiny_mulan import LABELS, TEST_ROWS, mulan, write_mulan
 
 TABLE_HEADS = [head for head in shipped("head") if head != "label_attention"]
@@ -65,7 +65,7 @@ def test_evaluate_and_predict(doors: Doors) -> None:
 def test_resume(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("dataset.weight=mass", "head=conditional_bernoulli")
     assert doors.train(*mulan("undisturbed", *words)).code == 0
-    revive = kill_at(monkeypatch, "mlc.training.run._save", call=2)
+    revive = kill_at(monkeypatch, SAVE, call=4)
     with pytest.raises(Killed):
         doors.train(*mulan("run", *words))
     revive()

@@ -197,9 +197,7 @@ def test_a_streamed_fit_uses_a_systematic_sample_that_fits_the_limit(
     classifier = noting()
     limit = wanted * tiny.LABELS * 8 / 1e6  # a float32 score and a float32 target
     settings = tiny.settings(eval_batch_size=eval_batch_size, memory_limit_mb=limit)
-    whole = torch.cat(
-        [c.raw.logits_BL for c in run_network(classifier.network, split, batch_size=64)]
-    )
+    whole = torch.cat([c.raw.logits_BL for c in run_network(classifier.network, split, batch_size=64)])
     found = Predictions(
         lambda: run_network(classifier.network, split, batch_size=settings.eval_batch_size),
         rows=rows,

@@ -9,7 +9,7 @@ from mlc.data.dataset import Split
 from mlc.errors import Fault
 from mlc.inputs import InputSpec
 from mlc.rows import LabelRows, SparseRows, TokenRows
-from mlc.training.faults import describe, memory_explained
+from mlc.training.faults import describe, explained
 from mlc.training.loop import BadStep
 
 
@@ -57,7 +57,7 @@ def test_inputs_of_every_kind_are_looked_at() -> None:
 
 
 def test_a_full_device_is_explained_with_what_helps() -> None:
-    with pytest.raises(Fault) as fault, memory_explained():
+    with pytest.raises(Fault) as fault, explained():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore lines")
     said = str(fault.value)
     for setting in ("micro_batch_size", "precision=bf16", "eval_batch_size"):
@@ -67,5 +67,16 @@ def test_a_full_device_is_explained_with_what_helps() -> None:
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match=r"^other$"), memory_explained():
+    with pytest.raises(RuntimeError, match=r"^other$"), explained():
         raise RuntimeError("other")
+
+
+def test_what_anomaly_detection_finds_is_a_sentence() -> None:
+    x = torch.zeros(1, requires_grad=True)
+    with (
+        pytest.raises(Fault, match=r"^trainer\.detect_anomaly: Function 'SqrtBackward0' returned nan"),
+        pytest.warns(UserWarning, match="Error detected in SqrtBackward0"),
+        explained(),
+        torch.autograd.set_detect_anomaly(True),
+    ):
+        (x.sqrt() * 0).sum().backward()
