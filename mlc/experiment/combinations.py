@@ -70,8 +70,8 @@ def _check_batch_size(settings: TrainerSettings, classifier: Classifier, *, rows
     last = rows % settings.batch_size
     if processes.size() > 1 and 0 < last < 2 * processes.size():
         raise UserError(
-            f"trainer.batch_size={settings.batch_size} leaves a last batch of {last} of the {rows} training "
-            f"rows, and batch normalisation needs two for each of {processes.size()} processes: choose another "
+            f"trainer.batch_size={settings.batch_size} leaves a last batch of {last} of the {rows} "
+            f"training rows, and batch normalisation needs two for each of {processes.size()} processes: choose another "
             f"size"
         )
     if min(settings.batch_size, rows) < 2 * processes.size():

@@ -206,4 +206,6 @@ def test_sparse_targets_count_as_dense_ones(monkeypatch: pytest.MonkeyPatch) -> 
     for weight_N in (None, torch.tensor([0, 2, 0.5, 1.5])):
         dense = LabelStatistics.from_targets(SEVERAL, weight_N, with_sets=True)
         assert_same_statistics(LabelStatistics.from_targets(sparse, weight_N, with_sets=True), dense)
+        dense = LabelStatistics.from_targets(SEVERAL, weight_N)
+        assert_same_statistics(LabelStatistics.from_targets(sparse, weight_N), dense)
         monkeypatch.setattr("mlc.rows._CHUNK_NUMBERS", 3)
