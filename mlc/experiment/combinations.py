@@ -70,9 +70,8 @@ def _check_batch_size(settings: TrainerSettings, classifier: Classifier, *, rows
     last = rows % settings.batch_size
     if processes.size() > 1 and 0 < last < 2 * processes.size():
         raise UserError(
-            f"trainer.batch_size={settings.batch_size} leaves a last batch of {last} of the {rows} "
-            f"training rows, and batch normalisation needs two for each of {processes.size()} processes: choose another "
-            f"size"
+            f"trainer.batch_size={settings.batch_size} leaves a last batch of {last} of the {rows} rows, and "
+            f"batch normalisation needs two for each of {processes.size()} processes: choose another size"
         )
     if min(settings.batch_size, rows) < 2 * processes.size():
         raise UserError(
