@@ -8,7 +8,7 @@ features of a row point to one of its labels. It is written once, always the sam
 Four processes, each measured from outside as the largest resident memory that the kernel saw:
 
     torch    imports torch and mlc, and ends
-    bare     imports all that a run imports on its way: the optimiser brings torch._dynamo, torchmetrics
+    bare     imports all that a run imports on its way: the optimiser brings torch._dynamo,
              brings SciPy and (where it is installed) transformers; then Matplotlib and TensorBoard
     load     reads the file as `dataset=svmlight` does, splits it and looks for leaks
     train    python -m mlc.train dataset=svmlight backbone=mlp, with a hidden layer of 32 units, for one

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, rel_entr, softmax
-from scipy.stats import poisson
+from scipy.stats import nbinom, poisson
 from torch import Tensor
 
 from mlc.batch import LabelStatistics
@@ -271,3 +271,21 @@ def test_a_count_loss_refuses_other_counts_by_name(loss, wrong) -> None:  # type
     output = wrong(torch.zeros(1, 7))
     with pytest.raises(PairingError, match=f"{loss.count_loss} trains .*gives {type(output.count).__name__}"):
         loss.check(output)
+
+
+def test_what_is_beside_the_shares_is_the_count_term_less_the_entropy_of_the_targets() -> None:
+    predicted, n = np.array([2.5, 0.5, 4.0, 2.0]), np.array([1.0, 0.0, 3.0, 4.0])
+    whole = np.array([True, True, True, False])  # what is known of the last row says nothing about its count
+    found_B = factorised_loss("squared_error", share=0.5, count=3.0).beside_shares(
+        PointCount(torch.from_numpy(predicted)), torch.from_numpy(n), torch.from_numpy(whole), largest=4
+    )
+    entropy = np.array([0, 0, math.log(3), math.log(4)])
+    np.testing.assert_allclose(found_B, 3 * whole * (predicted - n) ** 2 - 0.5 * entropy, rtol=1e-12)
+
+
+def test_what_is_beside_the_shares_reads_counts_up_to_the_largest() -> None:
+    count = NegativeBinomialCount(torch.zeros(2).double(), torch.ones(2).double())
+    n_B, whole_B = torch.tensor([7.0, 0.0]).double(), torch.ones(2, dtype=torch.bool)
+    found_B = NEGATIVE_BINOMIAL.beside_shares(count, n_B, whole_B, largest=7)
+    expected = -nbinom(math.e, math.e / (math.e + 1)).logpmf([7, 0]) - [math.log(7), 0]
+    np.testing.assert_allclose(found_B, expected, rtol=1e-10)
