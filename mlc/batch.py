@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 from mlc.rows import LabelRows, SparseRows, Targets, dense_chunks, distinct_pairs
 
 BatchInput = Tensor | SparseRows
+_ROWS_AT_A_TIME = 2**16
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,15 @@ class LabelStatistics:
         kept_N = w_N > 0  # a row of weight 0 is no row
         rows = y_NL.view(kept_N.nonzero().squeeze(1))
         w_N = w_N[kept_N]
-        row_of, label_of = distinct_pairs(rows)
-        count_N = torch.bincount(row_of, minlength=len(rows))
-        weighted = torch.bincount(label_of, weights=w_N[row_of], minlength=y_NL.n_labels)
+        positives_L = torch.zeros(y_NL.n_labels, dtype=torch.float64)
+        counts = []
+        for rows_B in torch.arange(len(rows)).split(_ROWS_AT_A_TIME):
+            row_of, label_of = distinct_pairs(rows.view(rows_B))
+            counts.append(torch.bincount(row_of, minlength=len(rows_B)))
+            positives_L.index_add_(0, label_of, w_N[rows_B][row_of])
+        count_N = torch.cat(counts) if counts else torch.zeros(0, dtype=torch.int64)
         return cls(
-            positives_L=weighted.double(),
+            positives_L=positives_L,
             known_L=w_N.sum().expand(y_NL.n_labels).clone(),
             rows=len(rows),
             single_label=bool((count_N == 1).all()),

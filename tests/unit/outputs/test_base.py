@@ -1,7 +1,7 @@
 """What all output models have in common, checked on each of them."""
 
 import operator
-from dataclasses import dataclass, field
+from dataclasses import FrozenInstanceError, dataclass, field, fields
 
 import pytest
 import torch
@@ -199,3 +199,21 @@ def test_values_cannot_be_changed() -> None:
 
 def test_what_is_not_defined_is_a_users_mistake() -> None:
     assert issubclass(NotDefinedError, UserError)
+
+
+def structs(value: TensorStruct) -> list[TensorStruct]:
+    """The value and the values within it."""
+    parts = [getattr(value, f.name) for f in fields(value)]  # type: ignore[arg-type]
+    return [value, *(inner for part in parts if isinstance(part, TensorStruct) for inner in structs(part))]
+
+
+def test_an_output_and_its_parts_equal_themselves_alone(name: str) -> None:
+    # Tensors have no truth value: a comparison field by field could only raise.
+    twins = zip(structs(MAKERS[name](logits())), structs(MAKERS[name](logits())), strict=True)
+    assert all(one != other and one in [other, one] for one, other in twins)
+
+
+def test_an_output_and_its_parts_are_frozen(name: str) -> None:
+    for struct in structs(MAKERS[name](logits())):
+        with pytest.raises(FrozenInstanceError):
+            setattr(struct, fields(struct)[0].name, torch.zeros(1))  # type: ignore[arg-type]

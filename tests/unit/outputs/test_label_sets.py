@@ -143,3 +143,10 @@ def test_many_sets_of_many_labels() -> None:
     log_prob_B = output.log_prob(sets_ML[[5, 17, 2999, 0]].float())
     expected_B = output.logits_BM.log_softmax(1)[range(4), [5, 17, 2999, 0]]
     torch.testing.assert_close(log_prob_B, expected_B)
+
+
+def test_targets_of_fewer_rows_are_refused_also_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    output, sets_SL = random_output(3, 4), all_sets(3)
+    monkeypatch.setattr(mlc.outputs.label_sets, "_BLOCK", 2 * 4)  # two rows
+    with pytest.raises(ValueError, match="shorter"):
+        output.log_prob(sets_SL[: ROWS - 3])
