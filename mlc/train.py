@@ -17,8 +17,9 @@ from mlc.experiment.safe_yaml import parse_yaml
 from mlc.experiment.shipped import Config
 from mlc.training import processes
 from mlc.training.checkpoints import Checkpoints, Found
+from mlc.training.interruption import stopping_before_training
 from mlc.training.job import Job
-from mlc.training.run import run, why_finished
+from mlc.training.run import alone, run, why_finished
 from mlc.training.run_files import RunFiles
 
 _RESUME_OPTIONS = ("trainer.max_epochs", "trainer.max_steps", "trainer.device")
@@ -26,7 +27,8 @@ _RESUME_OPTIONS = ("trainer.max_epochs", "trainer.max_steps", "trainer.device")
 
 def main() -> None:
     """The command-line door."""
-    sys.exit(exit_code(lambda: with_trust(train, sys.argv[1:])))
+    with stopping_before_training():
+        sys.exit(exit_code(lambda: with_trust(train, sys.argv[1:])))
 
 
 def train(words: Sequence[str]) -> None:
@@ -70,7 +72,11 @@ def start_or_resume(config: Config, folder: Path) -> None:
         _run(make_job(read_recipe(config), folder, fresh=True), found=None)
         return
     changed = _differences(read_recipe(config).config, read_run_config(folder))
-    allowed = [f"{key}={value}" for key, value in changed.items() if key in _RESUME_OPTIONS]
+    allowed = [
+        f"{key}={'null' if value is None else value}"
+        for key, value in changed.items()
+        if key in _RESUME_OPTIONS
+    ]
     if len(allowed) < len(changed):
         refused = ", ".join(key for key in changed if key not in _RESUME_OPTIONS)
         raise UserError(
@@ -168,9 +174,12 @@ def _holds_run(folder: Path) -> bool:
 
 
 def _newest(folder: Path) -> Found:
-    """The newest whole checkpoint; the main process looks first, because it renames damaged files."""
-    checkpoints = Checkpoints(RunFiles(folder).checkpoints)
-    found = checkpoints.newest() if processes.is_main() else None
+    """The newest whole checkpoint; the main process looks first, alone, because it renames damaged files."""
+    files = RunFiles(folder)
+    checkpoints, found = Checkpoints(files.checkpoints), None
+    if processes.is_main():
+        with alone(files):
+            found = checkpoints.newest()
     processes.wait()
     return found or checkpoints.newest()
 

@@ -56,6 +56,10 @@ def combination_notes(settings: TrainerSettings, classifier: Classifier, device:
         notes.append("Batch normalisation sees the rows of a micro batch, not those of the whole batch.")
     if _normalises(classifier) and processes.size() > 1:
         notes.append("Batch normalisation sees the rows of one process, not those of the whole batch.")
+    if settings.max_steps is not None and not isinstance(settings, LinearBaseline):
+        notes.append(
+            "The learning rate follows trainer.max_epochs; trainer.max_steps may end the run before."
+        )
     if settings.compile is not None and device == "cpu":
         notes.append(
             "trainer.compile rarely pays on a processor: docs/performance.md has what was measured; compare "

@@ -48,6 +48,8 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
             with _removed_if_unused(folder):
                 start(_plain(cfg), folder)
         except Exception as error:
+            if processes.size() > 1:  # the others are still in this run: none may go on to the next
+                raise _SweepEnds(error) from error
             failures.append(error)
             if hydra.mode == RunMode.MULTIRUN:
                 _report(error)
@@ -63,6 +65,8 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
     try:
         with guarded(overrides):
             hydra_main(version_base="1.3", config_path=str(config_folder()), config_name="train")(task)()
+    except _SweepEnds as end:
+        raise end.error from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(sentence(error)) from error
     if failures and RunMode.MULTIRUN not in modes:
@@ -70,6 +74,14 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
     if failures:
         kind = UserError if all(isinstance(error, UserError) for error in failures) else Fault
         raise kind(f"{len(failures)} of the sweep's runs failed; what was wrong stands above")
+
+
+class _SweepEnds(BaseException):
+    """A fault in one of several processes; Hydra keeps any mere Exception until after the last run."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from mlc.errors import UserError
+from mlc.errors import Fault, UserError
 from mlc.metrics.accumulators import (
     Accumulator,
     ExactAveragePrecision,
@@ -229,7 +229,9 @@ class EvaluationSuite:
 
     def _stop_if_diverged(self) -> None:
         if self._diverged:
-            raise UserError("The model's scores are NaN: training has diverged; lower the learning rate.")
+            raise Fault(
+                "the model's scores are NaN: training has diverged; start a new run with a lower optimizer.lr"
+            )
 
     def _check(self, values: Sequence[Tensor], weight_B: Tensor | None) -> None:
         """The shapes of all there is for each entry, and of the weights."""

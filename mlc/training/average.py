@@ -36,6 +36,11 @@ class WeightAverage:
         self._steps += 1
         averages: list[Tensor] = list(self.network.parameters())
         torch._foreach_lerp_(averages, list(self._source.parameters()), 1 - decay)
+        self.take_buffers()
+
+    @torch.no_grad()
+    def take_buffers(self) -> None:
+        """Take the network's buffers, such as the statistics of batch normalisation."""
         for own, buffer in zip(self.network.buffers(), self._source.buffers(), strict=True):
             own.copy_(buffer)
 

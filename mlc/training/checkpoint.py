@@ -5,6 +5,8 @@ Nothing in a checkpoint is pickled, so loading a stranger's file runs none of th
 
 import hashlib
 import json
+from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,21 @@ def save_checkpoint(path: Path, tree: dict[str, Any]) -> None:
             ) from error
 
 
+def load_plain(path: Path) -> dict[str, Any]:
+    """The plain values of a checkpoint, from its header alone, without its checksum; tensors are None.
+
+    Raises:
+        UserError: the header cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            content = json.loads((file.metadata() or {})["mlc"])
+    except (SafetensorError, OSError, ValueError, LookupError) as error:
+        raise UserError(f"{path} is damaged or cut and cannot be read ({error})") from error
+    tree: dict[str, Any] = _unpack(content["tree"], defaultdict(lambda: None))
+    return tree
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint back, tensors on the CPU.
 
@@ -47,6 +64,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{path} is not there: this folder holds no checkpoint to read")
+    path.open("rb").close()  # what may not be read is not damaged: that error names the path and the reason
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -98,7 +116,7 @@ def _own(value: torch.Tensor, others: dict[str, torch.Tensor]) -> torch.Tensor:
     return value if whole and not shared else value.clone(memory_format=torch.contiguous_format)
 
 
-def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+def _unpack(value: Any, tensors: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         return [_unpack(item, tensors) for item in value]
     if isinstance(value, dict):

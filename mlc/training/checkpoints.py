@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlc.errors import UserError
-from mlc.training.checkpoint import OtherFormatError, load_checkpoint, save_checkpoint
+from mlc.training.checkpoint import OtherFormatError, load_checkpoint, load_plain, save_checkpoint
 
 _STATE, _NETWORK = "step_*.safetensors", "epoch_*.safetensors"
 
@@ -62,14 +62,19 @@ class Checkpoints:
             best_epochs: the epochs whose networks are to be kept.
         """
         save_checkpoint(self.folder / f"step_{step:012}.safetensors", dict(state))
-        for path in self.states()[self.keep_last :]:
+        kept, old = self.states()[: self.keep_last], self.states()[self.keep_last :]
+        for path in old:
             path.unlink()
-        # A state is kept at the end of each epoch, so that one older state names at most one older network.
-        networks = sorted(self.folder.glob(_NETWORK), reverse=True)
-        wanted = {self.network(epoch) for epoch in best_epochs} | set(networks[: self.keep_last + 1])
-        for path in networks:
+        named = {epoch for path in kept if (epoch := _best_epoch(path)) is not None}
+        wanted = {self.network(epoch) for epoch in named.union(best_epochs)}
+        for path in self.folder.glob(_NETWORK):
             if path not in wanted:
                 path.unlink()
+
+    def set_aside(self) -> None:
+        """Rename what an earlier run has left here, so that a new run cannot be taken for it."""
+        for path in (*self.folder.glob(_STATE), *self.folder.glob(_NETWORK)):
+            path.replace(path.with_name(f"{path.name}.old"))
 
     def newest(self) -> Found:
         """The newest state that is whole, with its network; damaged files are renamed and passed over.
@@ -94,11 +99,38 @@ class Checkpoints:
             except UserError:
                 if self.network(best).exists():
                     notes.append(_set_aside(self.network(best), "is damaged"))
+                if self._mend(best):
+                    notes.append(
+                        f"The network of epoch {best} is written again from the checkpoint after it."
+                    )
+                    return Found(state, tuple(notes))
                 notes.append(_set_aside(path, f"goes with the network of epoch {best}, which is lost"))
                 continue
             return Found(state, tuple(notes))
         notes.append("No whole checkpoint is left: the run starts again from its first step.")
         return Found(None, tuple(notes))
+
+    def _mend(self, epoch: int) -> bool:
+        """Write the network after an epoch again from the state after it, if that is still here."""
+        for path in self.states():
+            try:
+                state = load_checkpoint(path)
+            except UserError:
+                continue
+            position = state["position"]
+            if (position["epoch"], position["batch"]) == (epoch, 0):
+                network = (state["average"] or state)["network"]
+                self.save_network(network, epoch=epoch, value=None)
+                return True
+        return False
+
+
+def _best_epoch(path: Path) -> int | None:
+    """The epoch whose network a state goes with; None where the file cannot be read."""
+    try:
+        return int(load_plain(path)["position"]["best_epoch"])
+    except (UserError, LookupError, TypeError, ValueError):
+        return None
 
 
 def _set_aside(path: Path, why: str) -> str:

@@ -24,7 +24,10 @@ def describe(bad: BadStep, train: Split, label_names: Sequence[str]) -> str:
     """
     batch = train.select(bad.rows_B.to(train.device))
     rows = _first([str(row) for row in bad.rows_B.tolist()])
-    counts_L = (batch.y_BL > 0).sum(0)
+    if batch.label_rows is not None:
+        counts_L = torch.bincount(batch.label_rows.ids_M.long(), minlength=len(label_names))
+    else:
+        counts_L = (batch.y_BL > 0).sum(0)
     shown = counts_L.argsort(descending=True, stable=True)
     labels = [f"{label_names[i]} {int(counts_L[i])}" for i in shown.tolist() if counts_L[i] > 0]
     bad_inputs = [f"{name} {count}" for name, count in _not_finite(batch.inputs).items() if count]

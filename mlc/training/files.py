@@ -22,6 +22,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
+        temporary.chmod(0o666 & ~_umask())  # some writers make files that nobody else may read
         _flush_to_disk(temporary)
         temporary.replace(path)
     except BaseException:  # an interrupt too must leave no temporary file
@@ -39,6 +40,13 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
 def atomic_write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file of this text, line ends as they are: all of it or, if anything fails, none."""
     atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def _umask() -> int:
+    """The rights that new files are made without; the system tells it only to those who set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -17,6 +17,24 @@ from mlc.errors import Stopped
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+@contextmanager
+def stopping_before_training() -> Iterator[None]:
+    """Until a run listens itself, SIGTERM stops at once: there is nothing yet to keep.
+
+    Raises:
+        Stopped: in the place of the signal, so that the exit code says that it was no mistake.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped("stopped by SIGTERM outside training; the same command starts or goes on")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Interruption:
     """What the signals have asked for; a context manager that listens for as long as it is open.
 

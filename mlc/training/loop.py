@@ -114,6 +114,7 @@ def _train_epoch(session: Session, train: Split, tell: Callbacks) -> None:
     if settings.max_steps is not None:
         last = min(last, position.batch + max(settings.max_steps - position.step, 0))
     watch = _Watch(session, tell)
+    session.catch_up = watch.read
     session.network.train()
     parts = (part for rows_B in batches[position.batch : last] for part in _parts(session, rows_B))
     feed = feeding.batches(train, parts, session.device)
@@ -145,7 +146,7 @@ def _step(session: Session, feed: Iterator[Batch], rows_B: Tensor) -> tuple[Tens
         total = own if total is None else total + own
     assert total is not None, "a batch has a part"
     bad = stepper.step()
-    if session.average is not None:
+    if session.average is not None and bad is not True:  # on CUDA it is not known here
         session.average.update()
     return total, bad
 
@@ -198,11 +199,11 @@ class _Watch:
         due = last or position.step % self._session.settings.log_every_steps == 0
         self._unread.append((position.step, rows_B, loss, bad))
         if self._at_once or due:
-            self._read()
+            self.read()
         if due:
             self._report()
 
-    def _read(self) -> None:
+    def read(self) -> None:
         """Bring the numbers of the unread steps to the host, in one go."""
         position, settings = self._session.position, self._session.settings
         for step, rows_B, loss, bad in self._on_host():
@@ -218,8 +219,8 @@ class _Watch:
             if position.bad_in_a_row >= settings.max_bad_steps:
                 raise Fault(
                     f"{position.bad_in_a_row} steps in a row were not finite (trainer.max_bad_steps), the "
-                    f"last of them step {step}: lower optimizer.lr or set trainer.clip_norm; the weights "
-                    f"before them are kept"
+                    f"last of them step {step}: start a new run with a lower optimizer.lr, or with "
+                    f"trainer.clip_norm"
                 )
         self._unread.clear()
 
@@ -228,7 +229,12 @@ class _Watch:
             for step, rows_B, loss, bad in self._unread:
                 yield step, rows_B, loss.item(), bool(bad)
             return
-        numbers = torch.stack([torch.stack((loss, torch.as_tensor(bad))) for _, _, loss, bad in self._unread])
+        numbers = torch.stack(
+            [
+                torch.stack((loss, torch.as_tensor(bad, device=loss.device)))
+                for _, _, loss, bad in self._unread
+            ]
+        )
         for (step, rows_B, _, _), (loss, bad) in zip(self._unread, numbers.tolist(), strict=True):
             yield step, rows_B, loss, bool(bad)
 

@@ -6,7 +6,7 @@ and every function here does nothing at all.
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, TCPStore
+
+from mlc.errors import UserError
 
 
 def launched() -> bool:
@@ -28,8 +30,8 @@ def joined() -> Iterator[None]:
         yield
         return
     backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if torch.cuda.is_available() and _local_rank() < torch.cuda.device_count():
+        torch.cuda.set_device(_local_rank())
         backend = "cpu:gloo,cuda:nccl"
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         # The agent's store outlives a restart, and with it the addresses of processes that are gone.
@@ -64,8 +66,24 @@ def is_main() -> bool:
 
 
 def own_device(device: str) -> str:
-    """The device of this process: of several CUDA devices each process of a machine has its own."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if launched() and device == "cuda" else device
+    """The device of this process, with its number: each process of a machine has a CUDA device of its own.
+
+    Raises:
+        UserError: there are fewer devices than processes.
+    """
+    if device != "cuda":
+        return device
+    number = _local_rank() if launched() else torch.cuda.current_device()
+    if number >= torch.cuda.device_count():
+        raise UserError(
+            f"process {number} has no CUDA device, because this machine has {torch.cuda.device_count()}: "
+            f"start fewer processes, or set trainer.device=cpu"
+        )
+    return f"cuda:{number}"
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def restarted() -> bool:
@@ -125,6 +143,13 @@ def sum_of(value: float) -> float:
     total = torch.tensor(value, dtype=torch.float64)
     dist.all_reduce(total)
     return float(total)
+
+
+def share(tensors: Iterable[Tensor]) -> None:
+    """Give every process the main one's values, in place."""
+    if size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
 
 
 def wait() -> None:

@@ -13,7 +13,7 @@ from mlc.calibration.none import NoCalibration
 from mlc.errors import Stopped, UserError
 from mlc.model import Classifier
 from mlc.training import processes
-from mlc.training.checkpoints import Found
+from mlc.training.checkpoints import Checkpoints, Found
 from mlc.training.dashboard import Dashboard
 from mlc.training.evaluation import Evaluation, Predictions, evaluate, fit_on_validation, predict_split
 from mlc.training.faults import describe, explained
@@ -55,7 +55,7 @@ def run(job: Job, *, found: Found | None) -> None:
     """
     with ExitStack() as stack:
         if processes.is_main():
-            stack.enter_context(_alone(RunFiles(job.folder)))
+            stack.enter_context(alone(RunFiles(job.folder)))
         stack.enter_context(explained())
         stack.enter_context(numerics(job.settings))
         _Run(job, found, stack).go()
@@ -119,7 +119,9 @@ class _Run:
                 interruptible=self._interruptible,
             ),
         )
-        with self._interruption.at_once():
+        with ExitStack() as stack:
+            if processes.size() == 1:  # several would wait for one another
+                stack.enter_context(self._interruption.at_once())
             finish(self._job, self._session, self._progress, self._dashboard)
 
     def _begin(self, stack: ExitStack) -> None:
@@ -136,7 +138,10 @@ class _Run:
                     old.unlink(missing_ok=True)
                 if begun is not None:
                     begun.write(job.folder)
+                atomic_write_text(files.config, config_yaml(job.config))  # its limits may be new
             return
+        if processes.is_main():
+            Checkpoints(files.checkpoints).set_aside()
         self._keeper.save_network()
         self._keeper.save_state()
         # After the first checkpoint: a folder that has a config can be resumed.
@@ -170,6 +175,10 @@ class _Run:
 
     def _validate(self) -> dict[str, float]:
         job, session = self._job, self._session
+        # Statistics of batch normalisation are each process's own until its next step.
+        processes.share(session.network.buffers())
+        if session.average is not None:
+            session.average.take_buffers()
         predictions = predict_split(session.evaluated, self._valid, job.settings, session.device)
         evaluation = _evaluate(replace(job.classifier, network=session.evaluated), predictions, job.settings)
         self._validated = evaluation
@@ -195,14 +204,16 @@ class _Run:
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         """Work that a signal may stop at once; the steps before it are kept first."""
+        if processes.size() > 1:  # they stop together, after the epoch
+            yield
+            return
         random = torch.get_rng_state()
         try:
             with self._interruption.at_once():
                 yield
         except Stopped:
-            if processes.size() == 1:  # of several, the others may be elsewhere
-                torch.set_rng_state(random)
-                self._keeper.save_state()
+            torch.set_rng_state(random)
+            self._keeper.save_state()
             raise
 
     def _introduce(self, found: Found | None) -> None:
@@ -232,7 +243,7 @@ class _Run:
 
 
 @contextmanager
-def _alone(files: RunFiles) -> Iterator[None]:
+def alone(files: RunFiles) -> Iterator[None]:
     """Hold the folder's lock, which the system lets go when the process ends, however it ends.
 
     Raises:

@@ -1,7 +1,7 @@
 """Everything that changes while a network trains, and how it is kept and taken back."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -115,6 +115,9 @@ class Session:
         self.augment = augment
         self.sampler = sampler
         self.position = Position()
+        self.catch_up: Callable[[], None] = lambda: (
+            None
+        )  # brings what is still on the device into the position
         self.stepper = Stepper(network, optimizer, settings, device)
         decay = settings.ema_decay
         self.average = None if decay is None else WeightAverage(network, decay=decay)
@@ -152,6 +155,7 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """All that an exact resume needs, as a tree of tensors and plain values; every process must ask."""
+        self.catch_up()
         cuda = [] if self.device == "cpu" else processes.gather_equal(torch.cuda.get_rng_state(self.device))
         return {
             "network": self.network.state_dict(),
