@@ -117,9 +117,8 @@ class Checkpoints:
                 state = load_checkpoint(path)
             except UserError:
                 continue
-            position = state["position"]
-            if (position["epoch"], position["batch"]) == (epoch, 0):
-                network = (state["average"] or state)["network"]
+            position, network = state["position"], (state.get("average") or state).get("network")
+            if network is not None and (position.get("epoch"), position.get("batch")) == (epoch, 0):
                 self.save_network(network, epoch=epoch, value=None)
                 return True
         return False

@@ -2,7 +2,7 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
-from mlc.errors import UserError
+from mlc.errors import Fault
 from mlc.metrics.suite import EvaluationSuite, choose_mode
 from tests.unit.metrics.cases import Case, random_case
 
@@ -167,7 +167,7 @@ def test_neither_blocks_nor_threads_change_a_bit(monkeypatch, mode):
 def test_scores_that_are_nan_stop_the_evaluation():
     scores = CASE.scores.clone()
     scores[3, 2] = torch.nan
-    with pytest.raises(UserError, match="diverged"):
+    with pytest.raises(Fault, match="diverged"):
         feed(EvaluationSuite(n_labels=7, mode="exact"), scores_BL=scores)
 
 

@@ -257,3 +257,43 @@ def test_steps_are_sorted_as_numbers(tmp_path: Path) -> None:
     state = kept.newest().state
     assert state is not None
     assert state["position"]["step"] == 123_456_789
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_a_lost_network_is_written_again_from_the_state_of_its_epoch(tmp_path: Path, averaged: bool) -> None:
+    checkpoints = Checkpoints(tmp_path, keep_last=3)
+    network, average = {"w": torch.tensor([1.0])}, {"w": torch.tensor([2.0])}
+
+    def state(epoch: int, batch: int) -> dict[str, Any]:
+        position = {"epoch": epoch, "batch": batch, "best_epoch": 2}
+        return {
+            "position": position,
+            "network": network,
+            "average": {"network": average} if averaged else None,
+        }
+
+    checkpoints.save_network(average if averaged else network, epoch=2, value=0.5)
+    for step, (epoch, batch) in enumerate([(2, 0), (2, 3), (3, 0)], start=1):
+        checkpoints.save_state(state(epoch, batch), step=step, best_epochs=[2])
+    checkpoints.network(2).write_bytes(b"cut")
+    found = checkpoints.newest()
+    assert found.state is not None
+    assert found.state["position"]["epoch"] == 3
+    assert "is damaged" in found.notes[0]
+    assert "written again" in found.notes[1]
+    again = load_checkpoint(checkpoints.network(2))["network"]["w"]
+    assert torch.equal(again, (average if averaged else network)["w"])
+
+
+def test_a_file_that_may_not_be_read_is_not_damaged(
+    whole: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(whole.folder.iterdir())
+
+    def refused(path: Path, *_: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refused)  # root may read everything
+    with pytest.raises(PermissionError, match="step_"):
+        whole.newest()
+    assert sorted(whole.folder.iterdir()) == before
