@@ -52,7 +52,7 @@ def network_of(epoch: int) -> dict[str, torch.Tensor]:
 
 def state_of(position: Position) -> dict[str, Any]:
     return {
-        "network": {"weight": torch.tensor([position.step + 0.5])},
+        "weights": {"weight": torch.tensor([position.step + 0.5])},
         "position": {**vars(position), "best_epoch": position.best_epoch},
     }
 
