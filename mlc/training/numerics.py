@@ -1,6 +1,7 @@
 """Switches of PyTorch that hold for the whole process, set for one run and put back after it."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,3 +27,21 @@ def numerics(settings: TrainerSettings) -> Iterator[None]:
         if settings.deterministic:  # the call imports the compiler, which takes a second
             torch.use_deterministic_algorithms(before)
         torch.backends.cudnn.benchmark = benchmark
+
+
+@contextmanager
+def measuring() -> Iterator[None]:
+    """Within the block operations that have no repeatable form may run, too.
+
+    On CUDA some sums of the metrics and fits have none; `deterministic` is about the weights.
+    """
+    if not torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*deterministic.*")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(True)

@@ -26,7 +26,7 @@ from mlc.training.keeper import Keeper
 from mlc.training.label_chunk_check import cut_labels
 from mlc.training.linear_baseline import LinearBaseline
 from mlc.training.loop import BadStep, Callbacks, StepReport, fit, nothing_left
-from mlc.training.numerics import numerics
+from mlc.training.numerics import measuring, numerics
 from mlc.training.order import epoch_order
 from mlc.training.parameter_groups import make_optimizer
 from mlc.training.profile import profiled
@@ -122,6 +122,7 @@ class _Run:
         with ExitStack() as stack:
             if processes.size() == 1:  # several would wait for one another
                 stack.enter_context(self._interruption.at_once())
+            stack.enter_context(measuring())
             finish(self._job, self._session, self._progress, self._dashboard)
 
     def _begin(self, stack: ExitStack) -> None:
@@ -179,8 +180,10 @@ class _Run:
         processes.share(session.network.buffers())
         if session.average is not None:
             session.average.take_buffers()
-        predictions = predict_split(session.evaluated, self._valid, job.settings, session.device)
-        evaluation = _evaluate(replace(job.classifier, network=session.evaluated), predictions, job.settings)
+        classifier = replace(job.classifier, network=session.evaluated)
+        with measuring():
+            predictions = predict_split(session.evaluated, self._valid, job.settings, session.device)
+            evaluation = _evaluate(classifier, predictions, job.settings)
         self._validated = evaluation
         return evaluation.defined
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mlc.training.numerics import numerics
+from mlc.training.numerics import measuring, numerics
 from tests.unit.training import tiny
 
 
@@ -67,3 +67,13 @@ def test_detect_anomaly_names_the_operation() -> None:
         ):
             value.backward()
     (x.sqrt() * 0).sum().backward()
+
+
+def test_what_is_measured_may_use_what_has_no_deterministic_way() -> None:
+    with numerics(tiny.settings(deterministic=True)):
+        with measuring():  # without a warning, too: here warnings are errors
+            torch.nn.functional.max_unpool1d(torch.ones(1, 1, 2), torch.tensor([[[0, 2]]]), 2)
+        with pytest.raises(RuntimeError, match="deterministic"):
+            torch.nn.functional.max_unpool1d(torch.ones(1, 1, 2), torch.tensor([[[0, 2]]]), 2)
+    with measuring():
+        assert not torch.are_deterministic_algorithms_enabled()
