@@ -148,11 +148,20 @@ def _check_hydra(config: DictConfig, asked: Sequence[str]) -> None:
 
 
 def _without_swept(value: Any, key: str) -> Any:
-    """The sweeper without what it sweeps over, which a preset may say as long as that is no part of Hydra."""
+    """The sweeper without what it sweeps over.
+
+    A preset may say that, as long as it is no part of Hydra and is plain text and numbers: Hydra instantiates
+    the sweeper with all that is in it.
+    """
     if key != "sweeper" or not isinstance(value, dict) or not isinstance(value.get("params"), dict):
         return value
     own = [str(name).lstrip("+~").partition("@")[0].replace("/", ".") for name in value["params"]]
-    if any(name == "hydra" or name.startswith("hydra.") for name in own):
+    if any(name == "hydra" or name.startswith(("hydra.", "_")) for name in own):
+        return value
+    choices = value["params"].values()
+    if any(
+        "${" in choice if isinstance(choice, str) else isinstance(choice, dict | list) for choice in choices
+    ):
         return value
     return {**value, "params": None}
 

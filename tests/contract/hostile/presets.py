@@ -16,6 +16,18 @@ PRESETS: dict[str, tuple[dict[str, str], str]] = {
         _preset(f"hydra: {{sweeper: {{params: {_CALL}}}}}"),
         r"hydra\.sweeper=.*os\.system",
     ),
+    "an option of an option of the sweeper": (
+        _preset(f"hydra: {{sweeper: {{params: {{seed: {_CALL}}}}}}}"),
+        r"hydra\.sweeper=.*os\.system",
+    ),
+    "a swept variable of the environment": (
+        _preset("hydra: {sweeper: {params: {seed: '${oc.env:SECRET}'}}}"),
+        r"hydra\.sweeper=.*oc\.env:SECRET",
+    ),
+    "a swept part of Hydra": (
+        _preset("hydra: {sweeper: {params: {+hydra.job.env_set.LD_PRELOAD: owned.so}}}"),
+        r"hydra\.sweeper=.*LD_PRELOAD",
+    ),
     "another sweeper": (_preset("hydra: {sweeper: {_target_: os.system}}"), r"hydra\.sweeper=.*os\.system"),
     "a log handler": (
         _preset(f"hydra: {{job_logging: {{handlers: {{a: {_EVAL}}}, root: {{handlers: [a]}}}}}}"),
