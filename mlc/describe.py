@@ -3,11 +3,11 @@
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from mlc.errors import UserError
 from mlc.experiment.command_line import exit_code, helped, quote_verbatim, take, with_trust
 from mlc.experiment.look import load_dataset
+from mlc.paths import home_path
 from mlc.training.description import describe as describe_dataset
 from mlc.training.description_figure import description_figure
 from mlc.training.figure_style import png
@@ -30,7 +30,7 @@ def describe(words: Sequence[str]) -> None:
         _check_output(output)
     dataset = load_dataset(quote_verbatim(rest))
     print(describe_dataset(dataset))
-    path = Path(f"describe_{_file_name(dataset.name)}.png" if output is None else output).expanduser()
+    path = home_path(f"describe_{_file_name(dataset.name)}.png" if output is None else output)
     atomic_write_bytes(path, png(description_figure(dataset), dots_per_inch=150))
     print(f"\nfigure: {path}")
 
@@ -41,7 +41,7 @@ def _file_name(name: str) -> str:
 
 
 def _check_output(output: str) -> None:
-    path = Path(output).expanduser()
+    path = home_path(output)
     if path.suffix != ".png":
         raise UserError(f"output={output} must end in .png: it is a picture")
     if not path.parent.is_dir():

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from mlc.backbones.base import Backbone
 from mlc.batch import BatchInput
@@ -12,8 +12,10 @@ from mlc.calibration.base import Calibrator
 from mlc.decisions.base import Decision
 from mlc.errors import UserError
 from mlc.heads.base import Head, PositionHead
+from mlc.heads.linear_on_rows import let_read_rows, reads_rows
 from mlc.losses.base import Loss
 from mlc.outputs.base import LabelOutput
+from mlc.rows import SparseRows
 
 
 class Auxiliary(nn.Module):
@@ -46,6 +48,9 @@ class TrainingOutputs(NamedTuple):
 class Network(nn.Module):
     """Backbone and head, and perhaps an auxiliary head: what the optimiser trains.
 
+    Where the backbone hands sparse rows through, the layers of a head that can read them are replaced by such
+    that do; their start and their state are the same.
+
     Raises:
         UserError: the backbone lacks the feature that a head reads.
     """
@@ -55,6 +60,10 @@ class Network(nn.Module):
         self.backbone = backbone
         self.head = head
         self.auxiliary = auxiliary
+        if head.reads in backbone.sparse_features:
+            let_read_rows(head)
+        if auxiliary is not None and auxiliary.feature in backbone.sparse_features:
+            let_read_rows(auxiliary.head)
 
     def forward(self, inputs: Mapping[str, BatchInput]) -> LabelOutput:
         """The head's output for a batch of named inputs."""
@@ -68,13 +77,12 @@ class Network(nn.Module):
         return TrainingOutputs(main, _output(beside.head, beside.feature, features) if beside else None)
 
 
-def _output(head: Head, feature: str, features: Mapping[str, Tensor]) -> LabelOutput:
+def _output(head: Head, feature: str, features: Mapping[str, BatchInput]) -> LabelOutput:
     """What a head makes of a feature; one that reads positions is told which of them are padding."""
-    output: LabelOutput = (
-        head(features[feature], features.get("mask"))
-        if isinstance(head, PositionHead)
-        else head(features[feature])
-    )
+    x = features[feature]
+    if isinstance(x, SparseRows) and not reads_rows(head):
+        x = x.dense()
+    output: LabelOutput = head(x, features.get("mask")) if isinstance(head, PositionHead) else head(x)
     return output
 
 

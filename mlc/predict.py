@@ -16,7 +16,9 @@ from mlc.data.table_file.opening import open_table
 from mlc.errors import UserError
 from mlc.experiment.assemble import TrainedRun, read_trained_run
 from mlc.experiment.command_line import existing_folder, exit_code, helped, read_words, with_trust
+from mlc.paths import home_path
 from mlc.training.prediction import Kept, predict_file, predict_text
+from mlc.training.settings import TrainerSettings
 
 USAGE = (
     "python -m mlc.predict run=<run folder> input=<file, or folder of pictures> output=<file.csv or "
@@ -49,7 +51,7 @@ def predict(words: Sequence[str]) -> None:
         print(_about_text(values))
         return
     values = read_words(words, usage=USAGE, known=[*keys, "keep"], required=keys)
-    source, target = Path(values["input"]).expanduser(), Path(values["output"]).expanduser()
+    source, target = home_path(values["input"]), home_path(values["output"])
     _check_files(values, source, target)
     table, columns = _kept_columns(values["keep"], source) if "keep" in values else (None, ())
     trained = read_trained_run(existing_folder(values["run"], key="run"))
@@ -68,6 +70,7 @@ def predict(words: Sequence[str]) -> None:
         target,
         label_names=label_names,
         kept=Kept(columns, _cells(table, columns)) if table else _file_names(trained, source),
+        by_labels=_by_labels(trained),
     )
     print(f"{rows} {'row' if rows == 1 else 'rows'} predicted: {target}")
 
@@ -128,7 +131,15 @@ def _about_text(values: Mapping[str, str]) -> str:
     if not isinstance(source, TextSource) or "text" not in trained.recipe.makers:
         raise UserError(f"run={values['run']} was not trained on texts: give it rows with input=<file>")
     inputs = source.text_inputs([values["text"]], preparation=trained.facts.preparation)
-    return predict_text(trained.classifier, inputs, label_names=trained.facts.label_names)
+    return predict_text(
+        trained.classifier, inputs, label_names=trained.facts.label_names, by_labels=_by_labels(trained)
+    )
+
+
+def _by_labels(trained: TrainedRun) -> TrainerSettings | None:
+    """The settings of a run whose labels come in chunks, because they are very many."""
+    settings = trained.recipe.settings
+    return None if settings.label_chunk is None else settings
 
 
 if __name__ == "__main__":

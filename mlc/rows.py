@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils import _pytree
 
 from mlc.inputs import InputSpec
 
 _ROWS_AT_A_TIME = 2**16
+_FEW = 0.1  # share of numbers that are there, above which sums of rows take longer than a dense product
 _CHUNK_NUMBERS = 2**20  # what is computed from a chunk of so many targets fits a few tens of megabytes
 
 
@@ -135,12 +137,31 @@ class SparseRows(RaggedRows):
             return torch.ones(len(self.ids_M), device=self.ids_M.device)
         return self.values_M
 
+    def __matmul__(self, weight_DW: Tensor) -> Tensor:
+        """B×W, for a batch: sums of weighted rows of a matrix, an embedding bag; no B×D numbers are made.
+
+        Rows of which more than a tenth is there are made dense, because the product is then the faster way
+        (docs/performance.md). Both are computed in the type of the matrix, under autocast, too.
+        """
+        values_M = self.numbers().to(weight_DW.dtype)
+        if len(self.ids_M) > _FEW * len(self) * self.width:
+            with torch.autocast(weight_DW.device.type, enabled=False):
+                return replace(self, values_M=values_M).dense() @ weight_DW
+        return F.embedding_bag(
+            self.ids_M.long(),
+            weight_DW,
+            offsets=self.start_N.long(),
+            mode="sum",
+            per_sample_weights=values_M,
+        )
+
     def dense(self) -> Tensor:
-        """N×D float32; an entry that stands twice in its row is added."""
+        """N×D, in the type of the values; an entry that stands twice in its row is added."""
         rows = self[torch.arange(len(self), device=self.start_N.device)]
         row_of = torch.repeat_interleave(torch.arange(len(rows), device=rows.length_N.device), rows.length_N)
-        x_ND = torch.zeros(len(rows), self.width, device=rows.ids_M.device)
-        return x_ND.index_put_((row_of, rows.ids_M.long()), rows.numbers(), accumulate=True)
+        values_M = rows.numbers()
+        x_ND = values_M.new_zeros(len(rows), self.width)
+        return x_ND.index_put_((row_of, rows.ids_M.long()), values_M, accumulate=True)
 
 
 def _from_leaves(leaves: Iterable[Any], width: int) -> SparseRows:
@@ -154,6 +175,10 @@ _pytree.register_pytree_node(
     _from_leaves,
     serialized_type_name="mlc.rows.SparseRows",
 )
+
+
+class RowPerInput(nn.Parameter):
+    """A weight D×W that sparse rows multiply: the transpose of nn.Linear's, with a column per output."""
 
 
 @dataclass(frozen=True)

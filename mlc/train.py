@@ -2,12 +2,13 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlc.errors import Stopped, UserError
 from mlc.experiment.assemble import make_job, read_run_config
+from mlc.experiment.changes import changes
 from mlc.experiment.command_line import existing_folder, exit_code, quote_verbatim, take, with_trust
 from mlc.experiment.compose import compose_runs
 from mlc.experiment.instantiate import check_value
@@ -22,7 +23,10 @@ from mlc.training.job import Job
 from mlc.training.run import alone, run, why_finished
 from mlc.training.run_files import RunFiles
 
-_RESUME_OPTIONS = ("trainer.max_epochs", "trainer.max_steps", "trainer.device")
+_RESUME_OPTIONS = (
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.device", "trainer.label_shards"),
+    *("trainer.checkpoint_every_steps", "trainer.checkpoint_every_minutes", "trainer.checkpoint_pause_s"),
+)
 
 
 def main() -> None:
@@ -71,39 +75,13 @@ def start_or_resume(config: Config, folder: Path) -> None:
     if not _holds_run(folder):
         _run(make_job(read_recipe(config), folder, fresh=True), found=None)
         return
-    changed = _differences(read_recipe(config).config, read_run_config(folder))
-    allowed = [
-        f"{key}={'null' if value is None else value}"
-        for key, value in changed.items()
-        if key in _RESUME_OPTIONS
-    ]
-    if len(allowed) < len(changed):
-        refused = ", ".join(key for key in changed if key not in _RESUME_OPTIONS)
+    changed = changes(read_recipe(config).config, read_run_config(folder))
+    if refused := ", ".join(key for key in changed if key not in _RESUME_OPTIONS):
         raise UserError(
             f"{folder} holds a run with another {refused}: name another folder (hydra.run.dir=...), or "
             f"resume that run as it is (resume={folder})"
         )
-    resume(folder, allowed)
-
-
-def _differences(new: Config, old: Config) -> dict[str, Any]:
-    """What a new config has otherwise than the resolved one of a run, where the data did not decide it."""
-    changed = {}
-    for group, node in new.items():
-        before = old.get(group)
-        if group == "choices" or node == {"auto": True} or (group == "text" and not before):
-            continue
-        options = (
-            {f"{group}.{key}": value for key, value in node.items()}
-            if isinstance(node, dict)
-            else {group: node}
-        )
-        for name, value in options.items():
-            key = name.partition(".")[2]
-            was = before.get(key) if isinstance(before, dict) else before
-            if value not in (was, "auto"):
-                changed[name] = value
-    return changed
+    _resume(folder, changed)
 
 
 def _check_folder_is_named(words: Sequence[str]) -> None:
@@ -116,8 +94,7 @@ def _check_folder_is_named(words: Sequence[str]) -> None:
 
 def resume(folder: Path, words: Sequence[str]) -> None:
     """Continue a run in its own folder, with its own config."""
-    config = read_run_config(folder)
-    check_value(dict[str, Any], config.get("trainer"), name="trainer")
+    changed = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or key not in _RESUME_OPTIONS:
@@ -126,7 +103,15 @@ def resume(folder: Path, words: Sequence[str]) -> None:
                 f"{', '.join(_RESUME_OPTIONS[:-1])} and {_RESUME_OPTIONS[-1]} are accepted; start a new "
                 f"run for anything else"
             )
-        config["trainer"][key.partition(".")[2]] = parse_yaml(value, name=key)
+        changed[key] = parse_yaml(value, name=key)
+    _resume(folder, changed)
+
+
+def _resume(folder: Path, changed: Mapping[str, Any]) -> None:
+    config = read_run_config(folder)
+    check_value(dict[str, Any], config.get("trainer"), name="trainer")
+    for key, value in changed.items():
+        config["trainer"][key.removeprefix("trainer.")] = value
     recipe = read_recipe(config)
     found = _newest(folder)
     if ending := why_finished(folder, found, recipe.settings):

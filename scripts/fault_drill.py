@@ -66,7 +66,12 @@ class Drill:
             *(f"head={head}", "backbone=mlp", "backbone.widths=[16]", "backbone.dropout=0.3", "seed=1"),
             *("trainer=table", "trainer.max_epochs=4", "trainer.patience=null", "trainer.batch_size=16"),
             *("trainer.checkpoint_every_steps=1", "trainer.ema_decay=0.9", "trainer.keep_best=2"),
-            *("schedule=plateau", "schedule.patience=1", f"hydra.run.dir={folder}"),
+            *(
+                "trainer.checkpoint_pause_s=0",
+                "schedule=plateau",
+                "schedule.patience=1",
+                f"hydra.run.dir={folder}",
+            ),
         ]
 
     def undisturbed(self, head: str) -> tuple[bytes, float]:

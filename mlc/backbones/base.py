@@ -27,6 +27,9 @@ class Backbone(nn.Module, ABC):
     feature_sizes: dict[str, int]
     """The last dimension of each feature, by its name; the names that `forward` gives, but "mask"."""
 
+    sparse_features: frozenset[str] = frozenset()
+    """Names of the features that are sparse rows, handed through as they came."""
+
     learning_rate_factors: dict[str, float]
     """By name of a parameter, what the learning rate is multiplied by for it; 1 for those not named."""
 
@@ -35,8 +38,11 @@ class Backbone(nn.Module, ABC):
         self.learning_rate_factors = {}
 
     @abstractmethod
-    def forward(self, inputs: Mapping[str, BatchInput]) -> dict[str, Tensor]:
-        """The features of a batch by name: B×D each, but B×T×C for "tokens" and B×T for "mask"."""
+    def forward(self, inputs: Mapping[str, BatchInput]) -> Mapping[str, BatchInput]:
+        """The features of a batch by name: B×D each, but B×T×C for "tokens" and B×T for "mask".
+
+        They are tensors, but for the `sparse_features`.
+        """
 
 
 class PretrainedBackbone(Backbone):
@@ -57,5 +63,9 @@ class PretrainedBackbone(Backbone):
 
 def dense_input(inputs: Mapping[str, BatchInput]) -> Tensor:
     """The main input as one tensor; sparse rows are made dense, one batch at a time."""
-    x = inputs[MAIN]
+    return dense(inputs[MAIN])
+
+
+def dense(x: BatchInput) -> Tensor:
+    """One tensor, also of sparse rows."""
     return x.dense() if isinstance(x, SparseRows) else x

@@ -8,7 +8,7 @@ import torch
 from annotated_types import Gt, Interval
 from torch import Tensor, nn
 
-from mlc.backbones.base import Backbone
+from mlc.backbones.base import Backbone, dense
 from mlc.batch import BatchInput
 from mlc.errors import UserError
 from mlc.inputs import MAIN, InputSpec
@@ -72,7 +72,8 @@ class Join(Backbone):
 
     def forward(self, inputs: Mapping[str, BatchInput]) -> dict[str, Tensor]:
         """The backbone's features, its "pooled" as "encoder", and "joined1", ..., "pooled" after joining."""
-        features: dict[str, Tensor] = self.backbone({MAIN: inputs[MAIN]})
+        given: Mapping[str, BatchInput] = self.backbone({MAIN: inputs[MAIN]})
+        features = {name: dense(x) for name, x in given.items()}
         parts = [features[self.feature], *(cast(Tensor, inputs[name]) for name in self.numbers)]
         if self.picture is not None:
             parts.append(self.picture({MAIN: inputs["picture"]})["pooled"])

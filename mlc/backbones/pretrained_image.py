@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mlc.backbones.base import PretrainedBackbone, dense_input
+from mlc.backbones.channels_last import ChannelsLast, laid_out
 from mlc.backbones.layerwise import Frozen, freeze, rate_factors
 from mlc.backbones.pretrained_model import build_model, load_weights, read_config
 from mlc.batch import BatchInput
@@ -32,6 +33,8 @@ class PretrainedImage(PretrainedBackbone):
         layer_decay: factor from the rate of each layer to that of the layer below; 1 for one rate.
         pooling: "mean" over the positions, or the first one, "cls", for models that have such a token.
         dropout: dropout on the features; that within the model is as its config says.
+        channels_last: lay the pictures out with their channels last in memory, which changes nothing but
+            time and rounding: True, False, or "auto" for CUDA in bf16 and fp16.
 
     Raises:
         UserError: the main input is no picture, the model cannot be read, or an option does not
@@ -50,8 +53,10 @@ class PretrainedImage(PretrainedBackbone):
         layer_decay: Annotated[float, Interval(gt=0, le=1)],
         pooling: Literal["mean", "cls"],
         dropout: Annotated[float, Interval(ge=0, lt=1)],
+        channels_last: ChannelsLast = "auto",  # older run folders do not have it
     ):
         super().__init__()
+        self.channels_last = channels_last
         channels, *sides = require_kind(inputs[MAIN], "pictures", backbone="pretrained_image").shape
         tree = read_config(model)
         self.model, self.pooling = model, pooling
@@ -87,11 +92,11 @@ class PretrainedImage(PretrainedBackbone):
         Returns:
             "tokens": the last hidden state of each position; "pooled": the pooled one, with dropout.
         """
-        x_BCHW = dense_input(inputs)
+        x_BCHW = laid_out(self._resized(dense_input(inputs)), self.channels_last, pays_on_cpu=False)
         if self.all_frozen:
             self.encoder.eval()
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.all_frozen):
-            state = self.encoder(pixel_values=self._resized(x_BCHW)).last_hidden_state
+            state = self.encoder(pixel_values=x_BCHW).last_hidden_state
         tokens_BTC: Tensor = (
             state.flatten(2).mT if state.ndim == 4 else state
         )  # a map has no token of its own

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from mlc.errors import UserError
+from mlc.paths import home_path
 
 _CONFIG, _WEIGHTS = "config.json", "model*.safetensors*"
 _CODE = frozenset({"auto_map", "attn_implementation", "experts_implementation", "quantization_config"})
@@ -129,7 +130,7 @@ def _quiet(transformers: Any) -> Iterator[None]:
 
 def _folder(source: str, wanted: list[str]) -> Path:
     """The folder of a model with files of these patterns: as named, from the hub's cache, or from the hub."""
-    local = Path(source).expanduser()
+    local = home_path(source)
     if local.is_dir():
         return local
     from huggingface_hub import constants, snapshot_download
@@ -146,7 +147,7 @@ def _folder(source: str, wanted: list[str]) -> Path:
 
 
 def _unreadable(source: str, error: Exception) -> str:
-    if Path(source).expanduser().is_dir():
+    if home_path(source).is_dir():
         return (
             f"backbone.model={source} cannot be read ({_first_line(error)}): the folder must hold "
             f"config.json and the weights as model.safetensors"

@@ -4,9 +4,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mlc.rows import SparseRows
+from mlc.rows import RowPerInput, SparseRows
 
 _LARGEST_STD = 0.01
 
@@ -29,16 +28,9 @@ class SparseLinear(nn.Module):
     def __init__(self, in_features: int, out_features: int):
         super().__init__()
         bound = min(in_features**-0.5, _LARGEST_STD * math.sqrt(3))  # of a uniform distribution
-        self.weight_DW = nn.Parameter(torch.empty(in_features, out_features).uniform_(-bound, bound))
+        self.weight_DW = RowPerInput(torch.empty(in_features, out_features).uniform_(-bound, bound))
         self.bias_W = nn.Parameter(torch.empty(out_features).uniform_(-bound, bound))
 
     def forward(self, x_BD: SparseRows) -> Tensor:
         """B×W, for a batch of sparse rows."""
-        sum_BW = F.embedding_bag(
-            x_BD.ids_M.long(),
-            self.weight_DW,
-            offsets=x_BD.start_N.long(),
-            mode="sum",
-            per_sample_weights=x_BD.numbers(),
-        )
-        return sum_BW + self.bias_W
+        return x_BD @ self.weight_DW + self.bias_W

@@ -23,6 +23,7 @@ from mlc.data.table import Table
 from mlc.data.text.encoder import TextEncoder
 from mlc.errors import UserError
 from mlc.inputs import MAIN
+from mlc.paths import home_path
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 _log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Images:
         folds: Annotated[int, Ge(2)] | None = None,
         fold: Annotated[int, Ge(0)] = 0,
     ) -> None:
-        root = Path(folder or "").expanduser()
+        root = home_path(folder or "")
         self.folder = folder
         self._table = Table(
             path=str(root / table),
@@ -109,7 +110,7 @@ class Images:
         """
         if self.folder is None:
             raise UserError("dataset.folder is not set: name the folder, as in dataset.folder=photos")
-        if not Path(self.folder).expanduser().is_dir():
+        if not home_path(self.folder).is_dir():
             raise UserError(f"dataset.folder={self.folder} is no folder: name the one with the pictures")
         return self._table.load(seed=seed, text=text, preparation=preparation)
 

@@ -13,8 +13,8 @@ from mlc.data.examples import Codes, Examples
 from mlc.data.lines import NumberedLines
 from mlc.data.notes import counted
 from mlc.data.preparation import as_batch, prepare_inputs
+from mlc.data.regular_file import check_file
 from mlc.data.table_file.opening import open_table
-from mlc.errors import UserError
 
 _COLUMN = "text"
 _log = logging.getLogger(__name__)
@@ -48,12 +48,10 @@ def read_texts(
 
 
 def _lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open("rb") as file:
-            for line in NumberedLines(file, path):
-                yield line.rstrip("\r\n")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); name a readable file.") from error
+    check_file(path)
+    with path.open("rb") as file:
+        for line in NumberedLines(file, path):
+            yield line.rstrip("\r\n")
 
 
 def _cells(path: Path, chunk_rows: int) -> Iterator[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mlc.batch import split_unknown
-from mlc.rows import Targets, dense_chunks
+from mlc.rows import LabelRows, Targets, dense_chunks
 
 _SHOWN = 5  # names listed before the rest is counted
 
@@ -63,6 +63,11 @@ class _Found:
 
 def _count(y_NL: Targets) -> _Found:
     found = _Found(torch.zeros(y_NL.shape[1], dtype=torch.bool))
+    if isinstance(y_NL, LabelRows):  # all are known, and N × L is never looked at
+        places, length_N = y_NL.places(torch.arange(len(y_NL), device=y_NL.start_N.device))
+        found.there_L[y_NL.ids_M[places].long().cpu()] = True
+        found.empty_rows = int((length_N == 0).sum())
+        return found
     for _, y_BL in dense_chunks(y_NL):
         known_or_0_BL, known_BL = split_unknown(y_BL)
         true_BL = known_or_0_BL > 0

@@ -79,7 +79,8 @@ def load_pictures(
     kept = PictureCache.of(folder, list(place_of), stamps, size=size, colour=colour) if cache else None
     pixels_MCHW = None if kept is None else kept.read()
     if kept is not None and pixels_MCHW is not None:
-        notes = [f"The decoded pictures are taken from {kept.path}.", *kept.read_notes()]
+        then = " ".join(kept.read_notes()).rstrip(".")  # said of another run, and so within this one's note
+        notes = [f"The decoded pictures are taken from {kept.path}{f', where {then}' if then else ''}."]
     else:
         shape = _shape(files[0], folder, size)
         job = _Decoding(folder, files, shape, colour=colour, resize=size is not None, workers=workers)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlc.data.array_file import open_array
+from mlc.data.regular_file import check_file
 from mlc.data.standardise import standardise
 from mlc.errors import UserError
 
@@ -34,8 +35,7 @@ def read_pictures(
     """
     if path.suffix.lower() != ".npy":
         raise UserError(f"{path}: pictures are read from .npy files; write them with numpy.save.")
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; name a file with the pictures to predict.")
+    check_file(path, wanted="name a file with the pictures to predict")
     array = open_array(path)
     n_pictures = len(array) if array.ndim else 0
     fitting = [shape, shape[1:]] if shape[0] == 1 else [shape]

@@ -3,8 +3,10 @@
 import os
 from pathlib import Path
 
+from mlc.data.regular_file import check_file
 from mlc.data.sources.registry import known_file
 from mlc.errors import UserError
+from mlc.paths import home_path
 
 _DEFAULT = Path("~/.cache/mlc")
 
@@ -20,8 +22,8 @@ def data_root() -> Path:
     """
     named = os.environ.get("MLC_DATA")
     if not named:
-        return _DEFAULT.expanduser()
-    root = Path(named).expanduser()
+        return home_path(_DEFAULT)
+    root = home_path(named)
     if not root.is_dir():
         raise UserError(
             f"MLC_DATA={named} does not exist; create that folder and put the data files in it, "
@@ -39,10 +41,12 @@ def data_file(*parts: str) -> Path:
         parts: folders and file name, such as "yeast", "yeast.xml"; an absolute path stands for itself.
 
     Raises:
-        UserError: the file is missing and cannot be downloaded; the message says what to put where.
+        UserError: what is there is no regular file; or the file is missing and cannot be downloaded: the
+            message says what to put where.
     """
     path = data_root().joinpath(*parts)
-    if path.is_file():
+    if os.path.exists(path):
+        check_file(path)
         return path
     remote = known_file(*parts)
     if remote is None:

@@ -1,6 +1,7 @@
 """Sparse features and label numbers from files in svmlight format."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from mlc.batch import BatchInput
 from mlc.data.dataset import Dataset
 from mlc.data.examples import OPEN, TEST, Examples
 from mlc.data.pipeline import build_dataset
+from mlc.data.regular_file import check_file
 from mlc.data.root import data_root
 from mlc.data.splitting import Splitting
 from mlc.data.svmlight_arrays import FlatFiles, Values, block_rows
@@ -22,6 +24,7 @@ from mlc.data.svmlight_block import Limits
 from mlc.data.svmlight_file import SvmlightFile
 from mlc.data.text.encoder import TextEncoder
 from mlc.errors import UserError
+from mlc.paths import home_path
 
 _log = logging.getLogger(__name__)
 
@@ -162,12 +165,10 @@ class Svmlight:
 
 def _find(path: str) -> Path:
     """The file at `path`, from the current folder or else from the data root."""
-    here = Path(path).expanduser()
-    if here.is_file():
-        return here
-    below_root = data_root() / path
-    if below_root.is_file():
-        return below_root
+    here, below_root = places = (home_path(path), data_root() / path)
+    for place in (*filter(os.path.isfile, places), *filter(os.path.exists, places)):
+        check_file(place)
+        return place
     raise UserError(
         f"there is no file {here}, nor {below_root}; set dataset.path to a file in svmlight format."
     )

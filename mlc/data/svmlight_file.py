@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlc.data.regular_file import check_file
 from mlc.data.svmlight_block import LARGEST_ID, Block, Limits, LineError, parse
 from mlc.errors import UserError
 
@@ -44,12 +45,11 @@ class SvmlightFile:
         path: the file.
 
     Raises:
-        UserError: it does not exist, or its header has a zero or a number that is too large.
+        UserError: there is no regular file, or its header has a zero or a number that is too large.
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise UserError(f"{path} does not exist; name a file in svmlight format.")
+        check_file(path, wanted="name a file in svmlight format")
         self.path = path
         self.header, self._lines_before, self._offset = self._read_header()
 

@@ -27,6 +27,7 @@ from mlc.data.table_rows import RowReader
 from mlc.data.table_schema import CellCoder, Kinds, KnownValues, NewValues, declared_kinds, found_kinds
 from mlc.data.text.encoder import TextEncoder
 from mlc.errors import UserError
+from mlc.paths import home_path
 
 _CHUNK_ROWS = 4096
 _log = logging.getLogger(__name__)
@@ -140,7 +141,7 @@ class Table:
             raise UserError(
                 "dataset.labels is not set: name the column with the labels, as in dataset.labels=tags"
             )
-        table = open_table(Path(self.path).expanduser())
+        table = open_table(home_path(self.path))
         return build_dataset(
             self._read(
                 table, preparation

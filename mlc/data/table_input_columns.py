@@ -14,6 +14,7 @@ from mlc.data.schema import Floats
 from mlc.data.table_columns import paths, texts
 from mlc.data.table_file.base import Chunk, TableFile
 from mlc.data.table_schema import CellCoder
+from mlc.paths import home_path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ class InputReader:
             folder = self._table.path.parent if self._pictures.folder is None else Path(self._pictures.folder)
             found["pictures"] = load_pictures(
                 self._paths,
-                folder=folder.expanduser(),
+                folder=home_path(folder),
                 size=self._pictures.size,
                 colour=self._pictures.colour,
                 workers=self._pictures.workers if keep_pictures else 0,  # a chunk is too small for them

@@ -15,6 +15,7 @@ from mlc.data.categories import spellings
 from mlc.data.lines import NumberedLines
 from mlc.data.notes import counted, listed
 from mlc.data.numbers import prepare
+from mlc.data.regular_file import check_file
 from mlc.data.schema import LARGEST, Attribute, Floats, Schema
 from mlc.errors import UserError
 
@@ -50,8 +51,7 @@ def read_table(path: Path, *, preparation: Mapping[str, Tensor], chunk_rows: int
         raise UserError(
             f"{path}: tables are read from {', '.join(readers)} files; convert it to one of them."
         )
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; name a file with the rows to predict.")
+    check_file(path, wanted="name a file with the rows to predict")
     n_imputed = 0
     for x_BD in reader(path, Schema.from_tensor(preparation["schema"]), chunk_rows):
         n_imputed += int(np.isnan(x_BD).sum())

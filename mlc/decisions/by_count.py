@@ -58,5 +58,9 @@ class ByCount(Decision):
         """B numbers of labels in 0..L."""
         if self.count == "mode":
             return model.cardinality().argmax(1)
+        return self.rounded(model.expected_count())
+
+    def rounded(self, expected_B: Tensor) -> Tensor:
+        """B expected numbers of labels, rounded half up and kept in 0..L."""
         # In float64, because 0.49999997 + 0.5 is 1 in float32.
-        return (model.expected_count().double() + 0.5).floor().clamp(0, self.n_labels)
+        return (expected_B.double() + 0.5).floor().clamp(0, self.n_labels)

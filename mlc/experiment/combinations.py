@@ -2,10 +2,14 @@
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mlc.backbones.sparse_linear import SparseLinear
 from mlc.errors import UserError
+from mlc.heads.linear_on_rows import LinearOnRows
 from mlc.model import Classifier
 from mlc.training import processes
 from mlc.training.linear_baseline import LinearBaseline
+from mlc.training.order import epoch_order
+from mlc.training.profile import NOT_RECORDED
 from mlc.training.settings import TrainerSettings
 
 
@@ -26,9 +30,15 @@ def check_combinations(settings: TrainerSettings, classifier: Classifier, *, row
             raise UserError("trainer=linear_baseline works in one process: start it without torchrun")
         return
     _check_batch_size(settings, classifier, rows=rows)
+    _check_sizes(settings, rows=rows)
     if settings.compile is not None and settings.detect_anomaly:
         raise UserError(
             "trainer.detect_anomaly looks at single operations, and trainer.compile fuses them: set one"
+        )
+    if settings.compile == "max-autotune" and settings.deterministic:
+        raise UserError(
+            "trainer.compile=max-autotune picks kernels by their time, another day others, and "
+            "trainer.deterministic wants the same bits each time: set trainer.compile=default"
         )
     if settings.batch_size < together:
         raise UserError(
@@ -61,11 +71,36 @@ def combination_notes(settings: TrainerSettings, classifier: Classifier, device:
             "The learning rate follows trainer.max_epochs; trainer.max_steps may end the run before."
         )
     if settings.compile is not None and device == "cpu":
+        graphs = ", and CUDA graphs are not there" if settings.compile == "reduce-overhead" else ""
         notes.append(
-            "trainer.compile rarely pays on a processor: docs/performance.md has what was measured; compare "
-            "train/examples_per_s with a run without it."
+            f"trainer.compile rarely pays on a processor{graphs}: docs/performance.md has what was measured, "
+            f"and the end of the log what it has cost and saved here."
+        )
+    if settings.compile is not None and _reads_sparse_rows(classifier):
+        notes.append(
+            "trainer.compile gives up on sparse rows, because every batch has another number of entries."
         )
     return notes
+
+
+def _check_sizes(settings: TrainerSettings, *, rows: int) -> None:
+    """Refuse numbers that leave nothing to do what was asked for."""
+    micro = settings.micro_batch_size
+    if micro is not None and micro > settings.batch_size:
+        raise UserError(
+            f"trainer.micro_batch_size={micro} is more than trainer.batch_size={settings.batch_size}, of "
+            f"which it is a part: lower it, or set trainer.micro_batch_size=null"
+        )
+    if settings.profile_steps is None:
+        return
+    batches = len(epoch_order(rows, settings.batch_size, seed=0, epoch=0))
+    steps = settings.max_epochs * min(batches, settings.overfit_batches or batches)
+    steps = min(steps, settings.max_steps or steps)
+    if steps <= NOT_RECORDED:
+        raise UserError(
+            f"trainer.profile_steps={settings.profile_steps} records steps after the first {NOT_RECORDED}, "
+            f"and this run ends after step {steps}: raise trainer.max_epochs or trainer.max_steps"
+        )
 
 
 def _check_batch_size(settings: TrainerSettings, classifier: Classifier, *, rows: int) -> None:
@@ -91,6 +126,10 @@ def _check_batch_size(settings: TrainerSettings, classifier: Classifier, *, rows
 
 def _cut(settings: TrainerSettings) -> bool:
     return settings.micro_batch_size is not None and settings.micro_batch_size < settings.batch_size
+
+
+def _reads_sparse_rows(classifier: Classifier) -> bool:
+    return any(isinstance(part, SparseLinear | LinearOnRows) for part in classifier.network.modules())
 
 
 def _normalises(classifier: Classifier) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mlc.errors import Fault, Stopped, UserError
 from mlc.experiment.instantiate import did_you_mean
 from mlc.experiment.trust import trusting
+from mlc.paths import home_path
 from mlc.training.text_table import printable
 
 USER_MISTAKE, FAULT, INTERRUPTED = 2, 1, 130
@@ -125,7 +126,7 @@ def existing_folder(value: str, *, key: str) -> Path:
     Raises:
         UserError: it is not there, or no folder.
     """
-    path = Path(value).expanduser()
+    path = home_path(value)
     if not path.is_dir():
         raise UserError(
             f"{key}={value} is no folder: give the folder of a run, for example {key}=runs/<name>"

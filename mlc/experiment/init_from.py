@@ -20,6 +20,7 @@ from mlc.experiment.recipe import Recipe
 from mlc.experiment.shipped import Config, load_shipped, shipped
 from mlc.experiment.stored import check_stored
 from mlc.inputs import InputSpec
+from mlc.paths import home_path
 from mlc.training.checkpoint import load_checkpoint, save_checkpoint
 from mlc.training.run_files import RunFiles
 
@@ -79,7 +80,7 @@ def check_columns(recipe: Recipe, preparation: Mapping[str, Tensor]) -> list[str
                 else (f"reads no {role}: leave dataset.{role} away")
             )
             raise UserError(f"init_from={recipe.init_from} {problem}")
-    table = open_table(Path(source.path).expanduser())
+    table = open_table(home_path(source.path))
     roles = source.roles.in_file(table)
     missing = [name for name in columns if name not in table.names]
     if missing:

@@ -19,7 +19,7 @@ def with_linear_choices(config: Config) -> Config:
     Any other config stays as it is, and so does one that has these choices already.
 
     Raises:
-        UserError: another head or loss was asked for, or the data are pictures.
+        UserError: another head or loss was asked for, or a look into the steps, or the data are pictures.
     """
     trainer = config.get("trainer")
     if not isinstance(trainer, dict) or trainer.get("_target_") != TARGET:
@@ -27,6 +27,11 @@ def with_linear_choices(config: Config) -> Config:
     choices = dict(config.get("choices", {}))
     changed = {**config, "choices": choices}
     loss = _LOSSES.get(str(trainer.get("model", "")), "squared_hinge")
+    if debug := choices.get("debug"):
+        raise UserError(
+            f"debug={debug} looks into training step by step, and trainer=linear_baseline has no steps: "
+            f"leave one of the two away"
+        )
     _check_data(config.get("dataset"), choices)
     _check_choice("head", choices, fitting=(_HEAD,))
     _check_choice("loss", choices, fitting=(loss, _ITS_LOSS))

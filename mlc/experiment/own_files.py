@@ -3,10 +3,10 @@
 A run is measured, resumed and predicted with later, perhaps from another folder than it was started in.
 """
 
-from pathlib import Path
 from typing import Any
 
 from mlc.experiment.shipped import Config
+from mlc.paths import home_path
 
 # The options of each class that are looked for from the working directory. Those below the data root stay.
 _FROM_HERE = {
@@ -40,7 +40,7 @@ def _absolute(node: Any) -> Any:
 
 def _place(value: str) -> str:
     try:
-        path = Path(value).expanduser()
+        path = home_path(value)
         return str(path.absolute()) if value and path.exists() else value
-    except (OSError, RuntimeError, ValueError):  # a name that no file can have, or a home that nobody has
+    except (OSError, ValueError):  # a name that no file can have
         return value

@@ -4,12 +4,19 @@ from collections.abc import Mapping
 
 import torch
 
+from mlc.backbones.flatten import Flatten
 from mlc.batch import LabelStatistics
 from mlc.errors import UserError
 from mlc.experiment.instantiate import Maker, make
 from mlc.experiment.shipped import Config, load_shipped, shipped
+from mlc.heads.base import Head
+from mlc.inputs import MAIN, InputSpec
 from mlc.losses.base import Loss, PairingError
+from mlc.model import Auxiliary, Network
 from mlc.outputs.base import LabelOutput, NotDefinedError
+from mlc.training import processes
+from mlc.training.label_chunk_check import check_label_chunks
+from mlc.training.label_evaluation_check import check_label_evaluation
 from mlc.training.settings import TrainerSettings
 
 Makers = Mapping[str, Maker]
@@ -87,7 +94,40 @@ def check_fit(makers: Makers, settings: TrainerSettings, labels: LabelStatistics
         calibrator = makers["calibration"](n_labels=labels.n_labels)
         calibrator.check(output)
         if "decision" in makers:
-            makers["decision"](n_labels=labels.n_labels).check(calibrator(output))
+            decision = makers["decision"](n_labels=labels.n_labels)
+            decision.check(calibrator(output))
+            if settings.label_chunk is not None:
+                check_label_evaluation(output, calibrator, decision)
+
+
+def check_label_training(
+    makers: Makers, settings: TrainerSettings, labels: LabelStatistics, *, auxiliary: bool
+) -> None:
+    """Check that labels in chunks can be trained, given the label statistics.
+
+    Args:
+        makers: head, loss and optimiser among them.
+        settings: of the trainer, with a `label_chunk`.
+        labels: statistics.
+        auxiliary: whether there is an auxiliary head.
+
+    Raises:
+        UserError: one sentence that names what fits.
+    """
+    with torch.random.fork_rng(devices=[]):
+        head: Head = makers["head"](in_features=1, labels=labels)
+    loss: Loss = makers["loss"](labels=labels)
+    beside = Auxiliary(feature="pooled", head=head, loss=loss, weight=1.0) if auxiliary else None
+    backbone = Flatten(inputs={MAIN: InputSpec("numbers", (1,))})
+    network = Network(backbone=backbone, head=head, auxiliary=beside)
+    check_label_chunks(
+        settings,
+        makers["optimizer"](params=network.parameters()),
+        loss,
+        network,
+        update=settings.label_update,
+        processes=processes.size(),
+    )
 
 
 def _check_monitor(settings: TrainerSettings, output: LabelOutput) -> None:

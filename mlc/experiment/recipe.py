@@ -25,13 +25,14 @@ from mlc.experiment.auxiliary import AuxiliaryMaker, read_auxiliary
 from mlc.experiment.instantiate import Maker, check_value, did_you_mean, make
 from mlc.experiment.linear_recipe import linear_notes, with_linear_choices
 from mlc.experiment.own_files import from_anywhere
-from mlc.experiment.pairing import check_fit, head_output, linked_output, made_up_labels
+from mlc.experiment.pairing import check_fit, check_label_training, head_output, linked_output, made_up_labels
 from mlc.experiment.plain import check_plain
 from mlc.experiment.shipped import Config, load_shipped
 from mlc.heads.base import Head
 from mlc.inputs import MAIN, InputSpec
 from mlc.losses.base import Loss
 from mlc.model import Classifier, Network, feature_size
+from mlc.paths import home_path
 from mlc.rows import LabelRows
 from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings, choose_device
@@ -132,6 +133,9 @@ class Recipe:
             UserError: one sentence that names what fits.
         """
         check_fit(self.makers, self.settings, labels)
+        if self.settings.label_chunk is not None:
+            has_auxiliary = self.auxiliary is not None
+            check_label_training(self.makers, self.settings, labels, auxiliary=has_auxiliary)
         if self.auxiliary is not None:
             linked_output(self.auxiliary.head, self.auxiliary.loss, labels)
 
@@ -279,7 +283,7 @@ def read_recipe(config: Config) -> Recipe:
 
 def _init_from(value: Any) -> Path | None:
     check_value(str | None, value, name="init_from")
-    return None if value is None else Path(value).expanduser()
+    return None if value is None else home_path(value)
 
 
 def _check_pairing(recipe: Recipe) -> None:

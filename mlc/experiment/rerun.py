@@ -15,6 +15,7 @@ from mlc.errors import UserError
 from mlc.experiment.assemble import make_job, read_run_config
 from mlc.experiment.recipe import read_recipe
 from mlc.experiment.shipped import Config
+from mlc.paths import home_path
 from mlc.training import processes
 from mlc.training.job import Job
 from mlc.training.provenance import Provenance, changed_data, differences
@@ -25,6 +26,7 @@ _FOLDER = "hydra.run.dir"
 _DATA = ("dataset.path", "dataset.folder", "dataset.picture_folder")
 # Where files are may change: what is in them is checked against the checksums.
 _PLACES = (*_DATA, "dataset.table", "dataset.train", "dataset.test", "text.model", "backbone.model")
+_MULAN, _LABELS = "mlc.data.mulan.Mulan", "dataset.labels"  # a file there, and columns elsewhere
 _INIT_FROM = "init_from"
 _MOST_THREADS = 1024  # a number from a file that others may have written
 
@@ -139,9 +141,8 @@ def read_rerun(old: Path, words: Sequence[str]) -> Rerun:
         key, equals, value = word.partition("=")
         if not equals or not value or key not in (_FOLDER, "trainer.device", *_places(config)):
             raise UserError(
-                f"{word} cannot be changed in a rerun: beside rerun= only {_FOLDER}=, trainer.device= and "
-                f"where its files are now ({', '.join(_places(config)) or 'MLC_DATA'}) are accepted; start a "
-                f"new run for anything else"
+                f"{word} cannot be changed in a rerun: beside rerun= only {_accepted(config)} are accepted; "
+                f"start a new run for anything else"
             )
         if key == _FOLDER:
             folder = Path(value)
@@ -159,10 +160,19 @@ def read_rerun(old: Path, words: Sequence[str]) -> Rerun:
     )
 
 
+def _accepted(config: Config) -> str:
+    """What may be given beside rerun=, in words."""
+    if places := _places(config):
+        return f"{_FOLDER}=, trainer.device= and where its files are now ({', '.join(places)})"
+    return f"{_FOLDER}= and trainer.device="  # its data are mlc's own, or below MLC_DATA
+
+
 def _places(config: Config) -> list[str]:
     """The keys of this config that say where files are."""
     found = []
-    for key in _PLACES:
+    dataset = config.get("dataset")
+    mulan = isinstance(dataset, dict) and dataset.get("_target_") == _MULAN
+    for key in (*_PLACES, *([_LABELS] if mulan else [])):
         group, _, option = key.partition(".")
         node = config.get(group)
         if isinstance(node, dict) and isinstance(node.get(option), str):
@@ -179,7 +189,7 @@ def _usual_folder(config: Config) -> Path:
 
 
 def _check_source(init_from: Any, old: Path) -> None:
-    if isinstance(init_from, str) and not RunFiles(Path(init_from).expanduser()).classifier.is_file():
+    if isinstance(init_from, str) and not RunFiles(home_path(init_from)).classifier.is_file():
         raise UserError(
             f"{old} began with the backbone of {init_from}, where no finished run is: put it back, or say "
             f"where it is now ({_INIT_FROM}=...)"
@@ -192,7 +202,7 @@ def _moved(config: Config) -> str:
         if key in _DATA:
             group, _, option = key.partition(".")
             value = str(config[group][option])
-            if not Path(value).expanduser().exists() and not (data_root() / value).exists():
+            if not home_path(value).exists() and not (data_root() / value).exists():
                 return f"{key}={value} is not there, seen from here: if it has moved, give {key}=<new place>"
     return ""
 

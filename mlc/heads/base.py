@@ -18,6 +18,10 @@ class Head(nn.Module, ABC):
     reads: ClassVar[str] = "pooled"
     """Name of the backbone's feature that comes in: "pooled" is B×D, "tokens" is B×T×C."""
 
+    sparse_layers: ClassVar[tuple[str, ...]] = ()
+    """Names of the linear layers that alone read the features: these layers can read sparse rows as they are
+    (`mlc/heads/linear_on_rows.py`). A head that names none gets them as a tensor."""
+
     needs_label_sets: ClassVar[bool] = False
     """Whether `labels.sets_ML` must be there, which costs a sort of all training rows."""
 

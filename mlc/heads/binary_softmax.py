@@ -1,9 +1,11 @@
 """Binary softmax head: two logits per label, absent and present."""
 
-import torch
-from torch import Tensor, nn
+from typing import ClassVar
 
-from mlc.batch import LabelStatistics
+import torch
+from torch import nn
+
+from mlc.batch import BatchInput, LabelStatistics
 from mlc.heads.base import Head
 from mlc.heads.priors import log_odds_of_frequency
 from mlc.outputs.independent import IndependentLabels
@@ -22,6 +24,8 @@ class BinarySoftmaxHead(Head):
         prior_bias: start the biases at the training frequencies.
     """
 
+    sparse_layers: ClassVar[tuple[str, ...]] = ("logits",)
+
     def __init__(self, *, in_features: int, labels: LabelStatistics, prior_bias: bool):
         super().__init__()
         self.logits = nn.Linear(in_features, 2 * labels.n_labels)  # z₀ and z₁ of label 0, of label 1, ...
@@ -30,7 +34,7 @@ class BinarySoftmaxHead(Head):
             with torch.no_grad():
                 self.logits.bias.copy_(torch.stack((-half_L, half_L), dim=1).flatten())
 
-    def forward(self, features_BD: Tensor) -> IndependentLabels:
+    def forward(self, features_BD: BatchInput) -> IndependentLabels:
         """z₁ − z₀ of every label."""
         absent_BL, present_BL = self.logits(features_BD).unflatten(1, (-1, 2)).unbind(2)
         return IndependentLabels(present_BL - absent_BL)

@@ -1,9 +1,11 @@
 """Classifier chain head: each label sees the labels before it."""
 
-import torch
-from torch import Tensor, nn
+from typing import ClassVar
 
-from mlc.batch import LabelStatistics
+import torch
+from torch import nn
+
+from mlc.batch import BatchInput, LabelStatistics
 from mlc.heads.base import Head
 from mlc.heads.priors import log_odds_of_frequency
 from mlc.outputs.chain import LabelChain
@@ -25,6 +27,8 @@ class ClassifierChainHead(Head):
         it; one chain in the order of the data, no ensemble of orders.
     """
 
+    sparse_layers: ClassVar[tuple[str, ...]] = ("logits",)
+
     def __init__(self, *, in_features: int, labels: LabelStatistics, prior_bias: bool):
         super().__init__()
         self.logits = nn.Linear(in_features, labels.n_labels)
@@ -34,6 +38,6 @@ class ClassifierChainHead(Head):
             with torch.no_grad():
                 self.logits.bias.copy_(log_odds_of_frequency(labels))
 
-    def forward(self, features_BD: Tensor) -> LabelChain:
+    def forward(self, features_BD: BatchInput) -> LabelChain:
         """Logits without what the labels before say, and the links that say it."""
         return LabelChain(self.logits(features_BD), self.links_LL)

@@ -1,12 +1,12 @@
 """Conditional Bernoulli head: how many labels, and weights that decide which labels make up that number."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
-from torch import Tensor, nn
+from torch import nn
 
-from mlc.batch import LabelStatistics
+from mlc.batch import BatchInput, LabelStatistics
 from mlc.errors import UserError
 from mlc.heads.base import Head
 from mlc.heads.counts import count_reading
@@ -32,6 +32,8 @@ class ConditionalBernoulliHead(Head):
         UserError: max_count is below the number of labels of some training row.
     """
 
+    sparse_layers: ClassVar[tuple[str, ...]] = ("weights", "count")
+
     def __init__(
         self,
         *,
@@ -56,7 +58,7 @@ class ConditionalBernoulliHead(Head):
             with torch.no_grad():
                 self.weights.bias.copy_(log_odds_of_frequency(labels))
 
-    def forward(self, features_BD: Tensor) -> ConditionalBernoulli:
+    def forward(self, features_BD: BatchInput) -> ConditionalBernoulli:
         """Weights and count of every example."""
         # In float32 also under autocast: bfloat16 cannot tell counts above 256 apart.
         count = self.read_count(self.count(features_BD).float())

@@ -1,12 +1,12 @@
 """Factorised head: how many labels, times how they share that number."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Gt
-from torch import Tensor, nn
+from torch import nn
 
-from mlc.batch import LabelStatistics
+from mlc.batch import BatchInput, LabelStatistics
 from mlc.heads.base import Head
 from mlc.heads.counts import CountKind, count_reading
 from mlc.heads.priors import log_share_of_labels
@@ -29,6 +29,8 @@ class FactorisedHead(Head):
     under a loss on the product (S11): then lower the learning rate, or use the Poisson count.
     """
 
+    sparse_layers: ClassVar[tuple[str, ...]] = ("shares", "count")
+
     def __init__(
         self,
         *,
@@ -47,7 +49,7 @@ class FactorisedHead(Head):
             with torch.no_grad():
                 self.shares.bias.copy_(log_share_of_labels(labels))
 
-    def forward(self, features_BD: Tensor) -> FactorisedCount:
+    def forward(self, features_BD: BatchInput) -> FactorisedCount:
         """Shares and count of every example."""
         # In float32 also under autocast: bfloat16 cannot tell counts above 256 apart.
         return FactorisedCount(self.shares(features_BD), self.read_count(self.count(features_BD).float()))

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from mlc.batch import LabelStatistics
+from mlc.batch import BatchInput, LabelStatistics
 from mlc.errors import UserError
 from mlc.heads.base import Head
 from mlc.outputs.label_sets import LabelSets
@@ -32,6 +32,7 @@ class LabelSetsHead(Head):
         gives such rows to their frequent subsets.
     """
 
+    sparse_layers: ClassVar[tuple[str, ...]] = ("logits",)
     needs_label_sets: ClassVar[bool] = True
     sets_ML: Tensor
 
@@ -51,6 +52,6 @@ class LabelSetsHead(Head):
         # Not in the state: the statistics are kept with the run.
         self.register_buffer("sets_ML", sets_ML.clone(), persistent=False)
 
-    def forward(self, features_BD: Tensor) -> LabelSets:
+    def forward(self, features_BD: BatchInput) -> LabelSets:
         """Logits of every set."""
         return LabelSets(self.logits(features_BD), self.sets_ML)

@@ -1,12 +1,13 @@
 """Levels head: which of K levels each label has."""
 
 import math
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from mlc.batch import LabelStatistics
+from mlc.batch import BatchInput, LabelStatistics
 from mlc.heads.base import Head
 from mlc.heads.priors import log_odds_of_frequency
 from mlc.outputs.levels import LabelLevels
@@ -22,6 +23,8 @@ class LevelsHead(Head):
             the rest equally.
     """
 
+    sparse_layers: ClassVar[tuple[str, ...]] = ("logits",)
+
     def __init__(self, *, in_features: int, labels: LabelStatistics, prior_bias: bool):
         super().__init__()
         self.levels = labels.levels
@@ -32,6 +35,6 @@ class LevelsHead(Head):
             with torch.no_grad():
                 self.logits.bias.copy_(F.pad(each_L1.expand(-1, self.levels - 1), (1, 0)).flatten())
 
-    def forward(self, features_BD: Tensor) -> LabelLevels:
+    def forward(self, features_BD: BatchInput) -> LabelLevels:
         """Logits of every level of every label."""
         return LabelLevels(self.logits(features_BD).unflatten(1, (-1, self.levels)))

@@ -1,9 +1,11 @@
 """Sigmoid head: one logit per label."""
 
-import torch
-from torch import Tensor, nn
+from typing import ClassVar
 
-from mlc.batch import LabelStatistics
+import torch
+from torch import nn
+
+from mlc.batch import BatchInput, LabelStatistics
 from mlc.heads.base import Head
 from mlc.heads.priors import log_odds_of_frequency
 from mlc.outputs.independent import IndependentLabels
@@ -18,6 +20,8 @@ class SigmoidHead(Head):
         prior_bias: start the biases at the training frequencies, so that rare labels do not begin at ½.
     """
 
+    sparse_layers: ClassVar[tuple[str, ...]] = ("logits",)
+
     def __init__(self, *, in_features: int, labels: LabelStatistics, prior_bias: bool):
         super().__init__()
         self.logits = nn.Linear(in_features, labels.n_labels)
@@ -25,6 +29,6 @@ class SigmoidHead(Head):
             with torch.no_grad():
                 self.logits.bias.copy_(log_odds_of_frequency(labels))
 
-    def forward(self, features_BD: Tensor) -> IndependentLabels:
+    def forward(self, features_BD: BatchInput) -> IndependentLabels:
         """Logits of every label."""
         return IndependentLabels(self.logits(features_BD))

@@ -1,11 +1,11 @@
 """Softmax head: the labels compete for one unit of probability."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mlc.batch import LabelStatistics
+from mlc.batch import BatchInput, LabelStatistics
 from mlc.heads.base import Head
 from mlc.heads.priors import log_share_of_labels
 from mlc.outputs.shares import LabelShares
@@ -23,6 +23,8 @@ class SoftmaxHead(Head):
         prior_bias: start the biases at the training frequencies.
     """
 
+    sparse_layers: ClassVar[tuple[str, ...]] = ("logits",)
+
     def __init__(
         self,
         *,
@@ -38,7 +40,7 @@ class SoftmaxHead(Head):
             with torch.no_grad():
                 self.logits.bias.copy_(log_share_of_labels(labels))
 
-    def forward(self, features_BD: Tensor) -> SingleChoice | LabelShares:
+    def forward(self, features_BD: BatchInput) -> SingleChoice | LabelShares:
         """Logits, read as one choice or as shares."""
         logits_BL = self.logits(features_BD)
         return SingleChoice(logits_BL) if self.single_choice else LabelShares(logits_BL)

@@ -60,6 +60,13 @@ class Loss(nn.Module, ABC):
             all_known: a promise that y_BL has no NaN.
         """
 
+    def mean(
+        self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None, *, all_known: bool = False
+    ) -> Tensor:
+        """The mean of the B losses, one number: what a step makes smaller."""
+        mean: Tensor = self(output, y_BL, weight_B, all_known=all_known).mean()
+        return mean
+
     @abstractmethod
     def link(self, output: LabelOutput) -> LabelOutput:
         """The output with the loss's distortion undone; ScoresOnly where that cannot be."""
@@ -99,6 +106,14 @@ class LabelLoss(ExampleLoss):
     def where_all_known(self, output: LabelOutput, y_BL: Tensor) -> Tensor:
         """The sum over the labels."""
         return self.per_label(output, y_BL).sum(1)
+
+    def mean(
+        self, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None = None, *, all_known: bool = False
+    ) -> Tensor:
+        """The same mean, without the losses of examples where nobody asks for them: small steps are calls."""
+        if all_known and weight_B is None:
+            return self.per_label(output, y_BL).sum() / len(y_BL)
+        return super().mean(output, y_BL, weight_B, all_known=all_known)
 
 
 class BatchLoss(Loss):

@@ -44,6 +44,28 @@ class DecisionSums(NamedTuple):
     unlabelled_rows: Tensor
 
 
+class DecisionCounts(NamedTuple):
+    """Counts of some labels of a few rows; of further labels of the same rows, those of the rows add up.
+
+    Args:
+        tp_L, predicted_L, support_L, known_L, unknown: see `DecisionSums`.
+        tp_B: labels of the row that are decided and true.
+        predicted_B: labels that are decided, and known.
+        support_B: labels that are true.
+        labelled_B: booleans, whether any label of the row is known.
+    """
+
+    tp_L: Tensor
+    predicted_L: Tensor
+    support_L: Tensor
+    known_L: Tensor
+    unknown: Tensor
+    tp_B: Tensor
+    predicted_B: Tensor
+    support_B: Tensor
+    labelled_B: Tensor
+
+
 def decision_sums(decisions_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) -> DecisionSums:
     """Count what was decided against what is true.
 
@@ -52,6 +74,11 @@ def decision_sums(decisions_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = 
         y_BL: targets: 0 or 1, NaN where unknown.
         weight_B: weights of the rows; None where all are 1.
     """
+    return sums_of_counts(decision_counts(decisions_BL, y_BL, weight_B), weight_B)
+
+
+def decision_counts(decisions_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) -> DecisionCounts:
+    """Count what was decided against what is true, for each label and for each row; see `decision_sums`."""
     known_BL = known_entries(y_BL)
     true_BL = is_true(y_BL)
     if known_BL is None:
@@ -66,12 +93,20 @@ def decision_sums(decisions_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = 
     tp_L, tp_B = _counts(decisions_BL & true_BL, weight_B)
     predicted_L, predicted_B = _counts(decisions_BL, weight_B)
     support_L, support_B = _counts(true_BL, weight_B)
+    return DecisionCounts(
+        tp_L, predicted_L, support_L, known_L, unknown, tp_B, predicted_B, support_B, labelled_B
+    )
+
+
+def sums_of_counts(counts: DecisionCounts, weight_B: Tensor | None) -> DecisionSums:
+    """What rows add to the metrics of decisions, from the counts of all their labels."""
+    tp_B, predicted_B, support_B, labelled_B = counts[5:]
     return DecisionSums(
-        tp_L=tp_L,
-        predicted_L=predicted_L,
-        support_L=support_L,
-        known_L=known_L,
-        unknown=unknown,
+        tp_L=counts.tp_L,
+        predicted_L=counts.predicted_L,
+        support_L=counts.support_L,
+        known_L=counts.known_L,
+        unknown=counts.unknown,
         # Unlabelled rows have nothing true and nothing decided, which adds 0 to these two.
         samples_f1=total(_f1(tp_B, predicted_B, support_B), weight_B),
         count_error=total((predicted_B - support_B).abs(), weight_B),

@@ -86,8 +86,20 @@ def _slices(rows: int, block_rows: int) -> list[slice]:
 
 
 def _block_sums(scores_BL: Tensor, y_BL: Tensor, ks: Sequence[int], weight_B: Tensor | None) -> RankingSums:
-    rows, n_labels = scores_BL.shape
-    ranks = positive_ranks(scores_BL, y_BL)
+    return sums_of_ranks(positive_ranks(scores_BL, y_BL), scores_BL.shape[1], ks, weight_B)
+
+
+def sums_of_ranks(
+    ranks: PositiveRanks, n_labels: int, ks: Sequence[int], weight_B: Tensor | None
+) -> RankingSums:
+    """The same from the ranks of the true labels; a row without any known label must weigh 0.
+
+    Args:
+        ranks: of the true labels of each row.
+        n_labels: number of labels L.
+        ks: the cut-offs.
+        weight_B: weights of the rows; None where all are 1.
+    """
     n_B = ranks.positives_R
     n_P = n_B[ranks.row_P].double()
     weight_P = None if weight_B is None else weight_B[ranks.row_P]
@@ -98,7 +110,7 @@ def _block_sums(scores_BL: Tensor, y_BL: Tensor, ks: Sequence[int], weight_B: Te
     coverage_B = torch.zeros_like(n_B).scatter_reduce_(0, ranks.row_P, ranks.at_least_P, "amax")
     lrap_P = ranks.positives_at_least_P / (ranks.at_least_P * n_P)
     precision_K, ndcg_K = _cut_off_sums(ranks, n_labels, ks, weight_P)
-    counted = n_P.new_tensor(rows) if weight_B is None else weight_B.double().sum()
+    counted = n_P.new_tensor(len(n_B)) if weight_B is None else weight_B.double().sum()
     return RankingSums(
         ranking_loss=total(wrong_P / (n_P * others_P), weight_P),
         lrap=total(lrap_P, weight_P) + total(n_B == 0, weight_B),

@@ -105,7 +105,9 @@ class EvaluationSuite:
     ) -> None:
         self._n_labels, self._mode = n_labels, mode
         self._ks = [k for k in ks if k <= n_labels]
-        self._undefined = _undefined(ks if ranking else (), n_labels, no_probabilities, no_uncalibrated)
+        self._undefined = undefined_metrics(
+            ks if ranking else (), n_labels, no_probabilities, no_uncalibrated
+        )
         # The sums of no rows have the shapes of the sums of any rows.
         y_0L = torch.zeros(0, n_labels, device=device)
         self._decisions = SumAccumulator(decision_sums(y_0L.bool(), y_0L))
@@ -229,9 +231,7 @@ class EvaluationSuite:
 
     def _stop_if_diverged(self) -> None:
         if self._diverged:
-            raise Fault(
-                "the model's scores are NaN: training has diverged; start a new run with a lower optimizer.lr"
-            )
+            raise diverged()
 
     def _check(self, values: Sequence[Tensor], weight_B: Tensor | None) -> None:
         """The shapes of all there is for each entry, and of the weights."""
@@ -283,7 +283,7 @@ class EvaluationSuite:
         if average_precision is not None and self._mode == "streaming":
             per_label["ap_error_bound"] = average_precision.error_bound_L
             values["map_error_bound"] = label_mean(average_precision.error_bound_L)
-        no_value = {name: _why_none(name) for name in values if values[name] is None}
+        no_value = {name: why_none(name) for name in values if values[name] is None}
         return SuiteResult(
             values=values | dict.fromkeys(self._undefined),
             reasons=self._undefined | no_value,
@@ -293,16 +293,24 @@ class EvaluationSuite:
         )
 
 
-def _why_none(name: str) -> str:
+def diverged() -> Fault:
+    """What is raised where a score is NaN."""
+    return Fault(
+        "the model's scores are NaN: training has diverged; start a new run with a lower optimizer.lr"
+    )
+
+
+def why_none(name: str) -> str:
+    """Why a metric that could be had has no value on these rows."""
     if name == "level_quadratic_kappa":
         return "no label has rows of different levels"
     return "no label has a positive row"
 
 
-def _undefined(
+def undefined_metrics(
     ks: Sequence[int], n_labels: int, no_probabilities: str | None, no_uncalibrated: str | None
 ) -> dict[str, str]:
-    """The metrics that cannot be had, each with its reason."""
+    """The metrics that cannot be had, each with its reason; see `EvaluationSuite`."""
     reasons: dict[str, str] = {}
     for k in ks:
         if k > n_labels:

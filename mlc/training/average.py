@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mlc.model import Network
+from mlc.training.position import is_count
 
 
 class WeightAverage:
@@ -24,18 +25,30 @@ class WeightAverage:
     """
 
     def __init__(self, network: Network, *, decay: float):
-        self._decay = decay
         self._source = network
-        self._steps = 0
         self.network = copy.deepcopy(network).requires_grad_(False)
+        device = next(iter(network.parameters())).device
+        # On the device, because whether a step counts is known only there.
+        self._decay = torch.tensor(decay, dtype=torch.float64, device=device)
+        self._steps = torch.zeros((), dtype=torch.float64, device=device)
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Take in the weights after a step."""
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
-        self._steps += 1
+    def update(self, left_out: Tensor | bool = False) -> None:
+        """Take in the weights after a step; the host does not wait.
+
+        Args:
+            left_out: whether the step was left out, and so does not count: one bool, where the network is.
+        """
+        if left_out is True:
+            return
+        taken = 1 if left_out is False else 1 - torch.as_tensor(left_out).double()
+        decay = torch.minimum(self._decay, (1 + self._steps) / (10 + self._steps))
+        share = (1 - decay) * taken
+        self._steps += taken
         averages: list[Tensor] = list(self.network.parameters())
-        torch._foreach_lerp_(averages, list(self._source.parameters()), 1 - decay)
+        shares = {dtype: share.to(dtype) for dtype in {average.dtype for average in averages}}
+        weights = [shares[average.dtype] for average in averages]
+        torch._foreach_lerp_(averages, list(self._source.parameters()), weights)
         self.take_buffers()
 
     @torch.no_grad()
@@ -46,9 +59,15 @@ class WeightAverage:
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return {"network": self.network.state_dict(), "steps": self._steps}
+        return {"network": self.network.state_dict(), "steps": int(self._steps)}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take `state()` back."""
+    def restore(self, state: Mapping[str, Any], *, steps: int) -> None:
+        """Take `state()` back, after so many steps of the run.
+
+        Raises:
+            ValueError: it is not the state of an average.
+        """
+        if not is_count(state["steps"], most=steps):
+            raise ValueError(f"its average of the weights is one of {str(state['steps'])[:40]} steps")
         self.network.load_state_dict(state["network"])
-        self._steps = int(state["steps"])
+        self._steps.fill_(state["steps"])

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from mlc.errors import UserError
 from mlc.training.checkpoint import OtherFormatError, load_checkpoint, load_plain, save_checkpoint
+from mlc.training.position import Position
 
 _STATE, _NETWORK = "step_*.safetensors", "epoch_*.safetensors"
 
@@ -53,6 +56,20 @@ class Checkpoints:
         """Keep the network after an epoch that is among the best."""
         save_checkpoint(self.network(epoch), {"network": network, "epoch": epoch, "value": value})
 
+    def restore_network(self, network: nn.Module, *, epoch: int) -> None:
+        """Give a network the weights that it had after an epoch that was among the best.
+
+        Raises:
+            UserError: the file is damaged, or is of another network.
+        """
+        path = self.network(epoch)
+        try:
+            network.load_state_dict(load_checkpoint(path)["network"])
+        except (AttributeError, LookupError, TypeError, RuntimeError) as error:
+            raise UserError(
+                f"{path} does not hold the network of this run: it has been changed, or is of another one"
+            ) from error
+
     def save_state(self, state: Mapping[str, Any], *, step: int, best_epochs: Iterable[int]) -> None:
         """Keep a state, and then remove what nothing needs any more.
 
@@ -86,10 +103,10 @@ class Checkpoints:
         for path in self.states():
             try:
                 state = load_checkpoint(path)
-                best = state["position"]["best_epoch"]
+                best = Position.of(state.get("position")).best_epoch
             except OtherFormatError:
                 raise
-            except (UserError, KeyError, TypeError):
+            except (UserError, ValueError):
                 notes.append(_set_aside(path, "is damaged"))
                 continue
             try:
@@ -115,10 +132,12 @@ class Checkpoints:
         for path in self.states():
             try:
                 state = load_checkpoint(path)
-            except UserError:
+                position = Position.of(state.get("position"))
+            except (UserError, ValueError):
                 continue
-            position, network = state["position"], (state.get("average") or state).get("network")
-            if network is not None and (position.get("epoch"), position.get("batch")) == (epoch, 0):
+            average = state.get("average")
+            network = (average if isinstance(average, Mapping) else state).get("network")
+            if isinstance(network, Mapping) and (position.epoch, position.batch) == (epoch, 0):
                 self.save_network(network, epoch=epoch, value=None)
                 return True
         return False
@@ -127,8 +146,8 @@ class Checkpoints:
 def _best_epoch(path: Path) -> int | None:
     """The epoch whose network a state goes with; None where the file cannot be read."""
     try:
-        return int(load_plain(path)["position"]["best_epoch"])
-    except (UserError, LookupError, TypeError, ValueError):
+        return Position.of(load_plain(path)["position"]).best_epoch
+    except (UserError, LookupError, TypeError, ValueError, RecursionError):
         return None
 
 

@@ -59,6 +59,10 @@ class Predictions:
     kept: bool
     why: str
 
+    def example(self) -> LabelOutput:
+        """The output of some rows, to be asked what it defines."""
+        return next(self.chunks()).raw
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -203,12 +207,25 @@ def fit_on_validation(
     with torch.enable_grad():
         classifier.calibrator.fit(linked, y_NL, weight_N)
     classifier.decision.fit(classifier.calibrator(linked), y_NL, weight_N)
+    return fit_of(
+        classifier,
+        fitted_rows=len(y_NL),
+        rows=predictions.rows,
+        separate=separate,
+        score_is_probability=marginals_of(linked)[0] is not None,
+    )
+
+
+def fit_of(
+    classifier: Classifier, *, fitted_rows: int, rows: int, separate: bool, score_is_probability: bool
+) -> Fit:
+    """What is to be said of a classifier whose calibrator and decision have been fitted on so many rows."""
     return Fit(
-        sentence=f"calibrator and decision fitted on {len(y_NL)} of {predictions.rows} validation rows, "
+        sentence=f"calibrator and decision fitted on {fitted_rows} of {rows} validation rows, "
         + ("which had no part in picking the checkpoint" if separate else _ALSO_PICKED)
         + _fallbacks("calibrator", classifier.calibrator)
         + _fallbacks("decision", classifier.decision),
-        score_is_probability=_marginals(linked)[0] is not None,
+        score_is_probability=score_is_probability,
     )
 
 
@@ -232,15 +249,15 @@ def evaluate(
         ranking, average_precision: whether to compute these two costly families.
     """
     suite: EvaluationSuite | None = None
-    loss, nll = _Mean(), _Mean()
+    loss, nll = RowMean(), RowMean()
     why_no_nll = ""
     for raw, target_BL, weight_B in _blocks(classifier, predictions, loss):
-        row_weight_B = _row_weights(target_BL, weight_B)
+        row_weight_B = row_weights(target_BL, weight_B)
         if not classifier.loss.couples_batch:
             loss.add(classifier.loss(raw, target_BL, weight_B), row_weight_B)
         linked = classifier.loss.link(raw)
         calibrated = classifier.calibrator(linked)
-        marginals_BL, reason = _marginals(calibrated)
+        marginals_BL, reason = marginals_of(calibrated)
         levels = linked if isinstance(linked, LabelLevels) else None
         if suite is None:
             suite = EvaluationSuite(
@@ -275,7 +292,7 @@ def evaluate(
     return Evaluation(metrics=metrics, reasons=reasons, suite=result)
 
 
-def _blocks(classifier: Classifier, predictions: Predictions, loss: "_Mean") -> Iterator[Chunk]:
+def _blocks(classifier: Classifier, predictions: Predictions, loss: "RowMean") -> Iterator[Chunk]:
     """The rows of a split, few enough at a time for all that is derived from their outputs to stay small.
 
     A loss that couples the rows of a batch is measured here, on each batch as a whole.
@@ -283,7 +300,7 @@ def _blocks(classifier: Classifier, predictions: Predictions, loss: "_Mean") -> 
     step = max(_BLOCK_ROWS, _BLOCK_NUMBERS // max(1, predictions.numbers_per_row))
     for chunk in predictions.chunks():
         if classifier.loss.couples_batch:
-            row_weight_B = _row_weights(chunk.y_BL, chunk.weight_B)
+            row_weight_B = row_weights(chunk.y_BL, chunk.weight_B)
             # Copies of a batch's one loss are not weighted yet.
             loss_B = classifier.loss(*chunk)
             loss.add(loss_B * row_weight_B, row_weight_B)
@@ -293,13 +310,13 @@ def _blocks(classifier: Classifier, predictions: Predictions, loss: "_Mean") -> 
             yield Chunk(chunk.raw.map_tensors(operator.itemgetter(rows)), chunk.y_BL[rows], weight_B)
 
 
-def _row_weights(y_BL: Tensor, weight_B: Tensor | None) -> Tensor:
+def row_weights(y_BL: Tensor, weight_B: Tensor | None) -> Tensor:
     """B float64 weights; a row without any known label weighs nothing."""
     known_B = (~y_BL.isnan()).any(1).double()
     return known_B if weight_B is None else known_B * weight_B
 
 
-class _Mean:
+class RowMean:
     """A weighted mean over the batches of a split; its sums stay on the batches' device until it is read."""
 
     def __init__(self) -> None:
@@ -313,10 +330,11 @@ class _Mean:
 
     @property
     def value(self) -> float:
+        """The mean; this waits for the device."""
         return float(self._sum) / float(self._weight)
 
 
-def _marginals(output: LabelOutput) -> tuple[Tensor | None, str | None]:
+def marginals_of(output: LabelOutput) -> tuple[Tensor | None, str | None]:
     """The marginals, or None and why there are none."""
     try:
         return output.marginals(), None

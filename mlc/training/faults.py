@@ -37,8 +37,18 @@ def describe(bad: BadStep, train: Split, label_names: Sequence[str]) -> str:
         else ("all its inputs are finite")
     )
     return (
-        f"step {bad.step} was not finite (loss {bad.loss:.4g}) and is left out, the weights stay; "
+        f"step {bad.step} was not finite (loss {bad.loss:.4g}) and is left out, {_stay(bad, label_names)}; "
         f"training rows {rows}; positive labels {_first(labels) or 'none'}; {inputs}"
+    )
+
+
+def _stay(bad: BadStep, label_names: Sequence[str]) -> str:
+    """Whether all weights are as before."""
+    if not bad.moved_labels:
+        return "the weights stay"
+    return (
+        f"the weights stay but for those of {bad.moved_labels} of {len(label_names)} labels, which had taken "
+        f"it before that showed (trainer.label_update=at_step keeps all)"
     )
 
 

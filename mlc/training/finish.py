@@ -5,16 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlc.training import processes
-from mlc.training.checkpoint import load_checkpoint
 from mlc.training.checkpoints import Checkpoints
 from mlc.training.dashboard import Dashboard
-from mlc.training.evaluation import Fit, evaluate, fit_on_validation, predict_split
+from mlc.training.evaluation import Fit
 from mlc.training.feeding import place
 from mlc.training.figures import draw_evaluation, write_figures
 from mlc.training.job import Job
+from mlc.training.label_chunks import join_labels
+from mlc.training.label_layer import n_parameters
 from mlc.training.progress import Progress
 from mlc.training.provenance import Provenance
 from mlc.training.report import final_report, write_per_label_csv, write_results
+from mlc.training.roads import evaluate, fit_on_validation, predict_split
 from mlc.training.run_files import RunFiles, save_classifier
 from mlc.training.session import Session
 from mlc.training.settings import TrainerSettings
@@ -26,8 +28,8 @@ def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard)
     start_s = time.perf_counter()
     files, names, settings = RunFiles(job.folder), job.dataset.label_names, job.settings
     classifier, device = job.classifier, session.device
-    best = Checkpoints(files.checkpoints).network(session.position.best_epoch)
-    classifier.network.load_state_dict(load_checkpoint(best)["network"])
+    best = Checkpoints(files.checkpoints)
+    best.restore_network(classifier.network, epoch=session.position.best_epoch)
 
     fit_rows = rows_to_fit_on(job.dataset.valid, settings, seed=job.seed)
     fitting = predict_split(classifier.network, place(fit_rows, device).split, settings, device)
@@ -39,6 +41,7 @@ def finish(job: Job, session: Session, progress: Progress, dashboard: Dashboard)
     evaluations = {"valid": evaluate(classifier, valid), "test": evaluate(classifier, test)}
     thresholds_L = classifier.decision.thresholds()
 
+    join_labels(classifier.network.head)  # from here on the main process asks nothing of the others
     if not processes.is_main():
         return
     save_classifier(files.classifier, classifier, job.facts)
@@ -73,7 +76,7 @@ def _run_section(job: Job, session: Session, fit: Fit, *, mode: str, finish_time
         "device": session.device,
         "precision": job.settings.precision,
         **({} if provenance is None else provenance.for_results()),
-        "parameters": sum(parameter.numel() for parameter in session.network.parameters()),
+        "parameters": n_parameters(session.network),
         "rows": {"train": rows, "valid": len(job.dataset.valid), "test": len(job.dataset.test)},
         "labels": len(job.dataset.label_names),
         "epochs": position.epoch,
@@ -98,7 +101,7 @@ def _hyperparameters(config: Mapping[str, Any], settings: TrainerSettings) -> di
         **config["choices"],
         "seed": config["seed"],
         "lr": optimizer["lr"],
-        "weight_decay": optimizer["weight_decay"],
+        "weight_decay": optimizer.get("weight_decay", 0.0),  # row_adagrad has none
         "batch_size": settings.batch_size,
         "max_epochs": settings.max_epochs,
     }

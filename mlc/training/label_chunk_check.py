@@ -13,28 +13,36 @@ from mlc.losses.categorical_cross_entropy import CategoricalCrossEntropy
 from mlc.losses.factorised import FactorisedLoss
 from mlc.model import Network
 from mlc.outputs.independent import IndependentLabels
+from mlc.training import processes
 from mlc.training.label_chunks import LabelChunks, cut_into_blocks, label_blocks, layer_name
 from mlc.training.label_layer import block_size
+from mlc.training.label_shard_check import check_label_shards, check_sharded_step
+from mlc.training.label_shard_states import keep_shards
 from mlc.training.label_update import BlockUpdate, can_update_blocks, keep_blocks
 from mlc.training.settings import TrainerSettings
 
 
-def cut_labels(network: Network, chunk: int | Literal["auto"]) -> None:
+def cut_labels(network: Network, chunk: int | Literal["auto"], *, sharded: bool = False) -> None:
     """Cut the label layer of a network into blocks; comes before its optimiser is made.
 
     Args:
         network: on its device.
         chunk: labels of a block; "auto" follows a fixed rule.
+        sharded: whether each process keeps its share of the blocks only.
 
     Raises:
-        UserError: its head cannot be taken apart.
+        UserError: its head cannot be taken apart, or not among so many processes.
     """
     name = layer_name(network.head)
     if name is None:
         raise UserError(_no_head(network.head))
     layer = getattr(network.head, name)
     size = block_size(layer.in_features, layer.out_features) if chunk == "auto" else chunk
-    cut_into_blocks(network.head, size=min(size, layer.out_features))
+    size = min(size, layer.out_features)
+    if sharded:
+        check_label_shards(layer.out_features, size, processes=processes.size())
+        processes.share(parameter.detach() for parameter in layer.parameters())
+    cut_into_blocks(network.head, size=size, sharded=sharded)
 
 
 def label_chunks(
@@ -53,6 +61,8 @@ def label_chunks(
     check_label_chunks(settings, optimizer, loss, network, update=settings.label_update, processes=processes)
     layer = label_blocks(network.head)
     keep_blocks(optimizer, layer)
+    if layer.sharded:
+        keep_shards(optimizer, layer)
     update = BlockUpdate(optimizer, layer) if settings.label_update == "in_pass" else None
     return LabelChunks(network, loss, precision=settings.precision, update=update)
 
@@ -83,6 +93,8 @@ def check_label_chunks(
     _check_head_and_loss(network.head, loss)
     if network.auxiliary is not None:
         raise UserError("trainer.label_chunk does not go with an auxiliary head: set auxiliary=none")
+    if settings.label_shards:
+        check_sharded_step(optimizer, update=update)
     if update == "at_step":
         return
     for option, why in _needs_whole_gradient(settings, processes).items():
@@ -136,6 +148,8 @@ def _needs_whole_gradient(settings: TrainerSettings, processes: int) -> dict[str
         found["trainer.precision=fp16"] = "scales the loss and looks at the gradient before the step"
     if settings.ema_decay is not None:
         found["trainer.ema_decay"] = "passes over all weights after the step"
-    if processes > 1:
-        found["training in several processes"] = "adds up their gradients before the step"
+    if processes > 1 and not settings.label_shards:
+        found["training in several processes without trainer.label_shards=true"] = (
+            "adds up their gradients before the step"
+        )
     return found

@@ -32,6 +32,7 @@ from mlc.losses.base import Loss
 from mlc.losses.factorised import FactorisedLoss
 from mlc.model import Network
 from mlc.rows import SparseRows
+from mlc.training import processes
 from mlc.training.label_features import DenseFeatures, Features, SparseFeatures
 from mlc.training.label_layer import LabelBlocks
 from mlc.training.label_losses import (
@@ -42,6 +43,7 @@ from mlc.training.label_losses import (
     is_cross_entropy,
     losses_of_blocks,
 )
+from mlc.training.label_shard_rows import TrainingRows, log_sum_over_shards, rows_of_all
 from mlc.training.label_targets import BlockTargets, block_targets
 from mlc.training.label_update import BlockUpdate
 from mlc.training.precision import autocast
@@ -61,15 +63,34 @@ def label_blocks(head: Head) -> LabelBlocks:
     return layer
 
 
-def cut_into_blocks(head: Head, *, size: int) -> None:
+def cut_into_blocks(head: Head, *, size: int, sharded: bool = False) -> None:
     """Replace the head's layer over labels by the same one in blocks; its state stays that of nn.Linear.
 
     Args:
         head: one that has a `layer_name`.
         size: labels of a block.
+        sharded: whether each process keeps its share of the blocks only.
     """
     name = _LAYER[type(head)]
-    setattr(head, name, LabelBlocks(getattr(head, name), size=size))
+    setattr(head, name, LabelBlocks(getattr(head, name), size=size, sharded=sharded))
+
+
+def join_labels(head: Head) -> None:
+    """Where labels lie in shards, give the main process all of them: what it has is then as without blocks.
+
+    All processes ask together; afterwards the main one asks nothing of the others.
+    """
+    name = layer_name(head)
+    if name is None:
+        return
+    layer = getattr(head, name)
+    if not isinstance(layer, LabelBlocks) or not layer.sharded:
+        return
+    weight_LD, bias_L = layer.as_linear()
+    if processes.is_main():
+        linear = nn.Linear(layer.in_features, layer.out_features, device="meta")
+        linear.weight, linear.bias = nn.Parameter(weight_LD), nn.Parameter(bias_L)
+        setattr(head, name, linear)
 
 
 def features_for_labels(
@@ -94,7 +115,13 @@ class LabelChunks(nn.Module):
 
     With an update, asking for the objective changes the label layer: when the loss is there, its weights
     have taken their step, and their gradient is gone. The gradients of all other parameters come as ever from
-    `backward()`. A block whose gradient or loss is not finite keeps its weights.
+    `backward()`. A block whose gradient or loss is not finite keeps its weights; the blocks before it have
+    taken their step, because the loss of all labels is known only after the last block, and a second pass to
+    know it before would cost a third of the step. `moved_labels` says how many it were.
+
+    Where each process holds a shard of the labels, it asks for the objective of its own rows and gets what
+    its labels add to the mean loss of the rows of all. The gradients of the backbone are then to be added up
+    over the processes; those of the labels are whole.
 
     Args:
         network: its head's layer is in blocks.
@@ -109,6 +136,7 @@ class LabelChunks(nn.Module):
         self.network = network
         self._precision = precision
         self._update = (update,)
+        self.moved_labels = 0  # in the last forward pass
         layer = label_blocks(network.head)
         labels = [layer.labels(block) for block in range(len(layer))]
         # In tuples, because their buffers are nobody's to share.
@@ -116,18 +144,32 @@ class LabelChunks(nn.Module):
         self._losses = (losses_of_blocks(loss, labels),)
         self._labels = labels
 
-    def forward(self, batch: Batch) -> Tensor:
-        """The mean loss of a batch: one number."""
+    def forward(self, batch: Batch, *, counted: bool = True) -> Tensor:
+        """The mean loss of a batch: one number.
+
+        Args:
+            batch: of this process.
+            counted: with shards, whether its rows count; a process without any has one that does not.
+        """
         network = self.network
-        x_BD = features_for_labels(network, batch.inputs, self._precision)
         layer = label_blocks(network.head)
+        x_BD = features_for_labels(network, batch.inputs, self._precision)
         given = batch.y_BL if batch.label_rows is None else batch.label_rows
-        targets = block_targets(given, self._labels, layer.bias_L.dtype, all_known=batch.all_known)
-        weight_B = torch.ones_like(targets.n_true) if batch.weight_B is None else batch.weight_B
-        mean = self._over_labels(x_BD, targets, weight_B / len(weight_B))
+        weight_B = layer.bias_L.new_ones(len(given)) if batch.weight_B is None else batch.weight_B
+        own = TrainingRows(x_BD, given, weight_B)
+        rows = rows_of_all(own, counted=counted) if layer.sharded else own
+        targets = self._targets(rows, batch)
+        mean = self._over_labels(rows.x_BD, targets, rows.weight_B / len(rows.weight_B))
         if isinstance(network.head, FactorisedHead):
-            mean = mean + self._count_term(x_BD, targets, weight_B)
+            if not layer.sharded:
+                return mean + self._count_term(x_BD, targets, weight_B)
+            share = len(weight_B) / len(rows.weight_B) if counted else 0.0
+            mean = mean + self._count_term(x_BD, self._targets(own, batch), weight_B) * share
         return mean
+
+    def _targets(self, rows: TrainingRows, batch: Batch) -> BlockTargets:
+        dtype = label_blocks(self.network.head).bias_L.dtype
+        return block_targets(rows.targets, self._labels, dtype, all_known=batch.all_known)
 
     def _over_labels(self, x_BD: Tensor | SparseRows, targets: BlockTargets, weight_B: Tensor) -> Tensor:
         layer, loss, update = label_blocks(self.network.head), self._loss[0], self._update[0]
@@ -137,10 +179,11 @@ class LabelChunks(nn.Module):
         else:
             features = dense_features(x_BD, layer, self._precision)
         block_loss: BlockLoss
+        over_all = log_sum_over_shards if layer.sharded else None
         if isinstance(loss, FactorisedLoss):
-            block_loss = SharesOverLabels(targets, weight_B * loss.share_weight)
+            block_loss = SharesOverLabels(targets, weight_B * loss.share_weight, over_all)
         elif isinstance(self.network.head, SoftmaxHead):
-            block_loss = SharesOverLabels(targets, weight_B)
+            block_loss = SharesOverLabels(targets, weight_B, over_all)
         elif is_cross_entropy(loss) and targets.all_known:
             block_loss = CrossEntropyOverLabels(targets, weight_B, self._losses[0])
         else:
@@ -149,13 +192,14 @@ class LabelChunks(nn.Module):
         weight = None if update is not None and torch.is_grad_enabled() else layer.weight_KDC
         work = _Work(layer, features, block_loss, update)
         value: Tensor = _OverBlocks.apply(dense, weight, layer.bias_L, work)  # type: ignore[no-untyped-call]
+        self.moved_labels = work.moved_labels
         return value
 
     def _count_term(self, x_BD: Tensor | SparseRows, targets: BlockTargets, weight_B: Tensor) -> Tensor:
         head, loss, layer = self.network.head, self._loss[0], label_blocks(self.network.head)
         assert isinstance(head, FactorisedHead), "asked before"
         assert isinstance(loss, FactorisedLoss), "check_label_chunks() refuses the others"
-        x_BD = x_BD.dense().to(layer.bias_L.dtype) if isinstance(x_BD, SparseRows) else x_BD
+        x_BD = (x_BD.dense() if isinstance(x_BD, SparseRows) else x_BD).to(layer.bias_L.dtype)
         with torch.autocast(x_BD.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"):
             raw_BK = head.count(x_BD)
         count = head.read_count(raw_BK.to(layer.bias_L.dtype))
@@ -179,34 +223,52 @@ class _Work:
         self.features = features
         self.loss = loss
         self.update = update
+        self.moved_labels = 0
 
     def run(self, *, weight_gradient: bool) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Loss, gradient of the weight or None (then the blocks are updated), gradient of the bias."""
+        """Loss, gradient of the weight or None (then the blocks are updated), gradient of the bias.
+
+        Of a shard these are the loss of its own labels, and their gradients.
+        """
         layer, features, loss = self.layer, self.features, self.loss
-        blocks = range(len(layer))
+        first = layer.own.start
         if loss.looks_first:
-            for block in blocks:
-                loss.look(layer.logits(features, block), block)
+            for block in layer.own:
+                loss.look(layer.own_logits(features, block), block)
+            loss.looked()
         gradient_KDC = torch.empty_like(layer.weight_KDC) if weight_gradient else None
         bias_gradient_L = torch.empty_like(layer.bias_L)
         update = None if weight_gradient else self.update
-        if update is not None:
-            update.begin()
         usable = update is None or features.finite()
-        for block in blocks:
-            at_logits_BC = loss.gradient(layer.logits(features, block), block)
-            at_bias_C = bias_gradient_L[layer.labels(block)]
+        if update is not None and layer.sharded and usable:
+            update.begin()  # in all processes, whose states go together
+        for block in layer.own:
+            at_logits_BC = loss.gradient(layer.own_logits(features, block), block)
+            at_bias_C = bias_gradient_L[layer.own_place(block)]
             torch.sum(at_logits_BC, 0, out=at_bias_C)
             at_logits_BC = _filled_up(at_logits_BC, layer.size)
-            features.add_gradient(at_logits_BC, layer.weight_KDC[block])
+            features.add_gradient(at_logits_BC, layer.own_block(block))
             if gradient_KDC is not None:
-                features.outer(at_logits_BC, gradient_KDC[block])
+                features.outer(at_logits_BC, gradient_KDC[block - first])
             elif usable and bool((at_bias_C.sum() + loss.value()).isfinite()):
                 assert update is not None, "there is no gradient to give"
-                update(block, features.outer(at_logits_BC))
+                if not self.moved_labels and not layer.sharded:
+                    update.begin()  # not before: a step in which nothing moves does not count
+                self.moved_labels += len(at_bias_C)
+                update(block - first, features.outer(at_logits_BC))
             else:
                 at_bias_C.fill_(torch.nan)  # so that the loop leaves out the step of everything else
+        if layer.sharded:
+            self._agree(bias_gradient_L)
         return loss.value(), gradient_KDC, bias_gradient_L
+
+    def _agree(self, bias_gradient_L: Tensor) -> None:
+        """Have all processes leave out the step where one of them must."""
+        fine = bool((bias_gradient_L.sum() + self.loss.value()).isfinite())
+        (bad,) = processes.any_of(not fine)
+        if bad:
+            bias_gradient_L.fill_(torch.nan)
+            self.moved_labels = int(processes.sum_of(self.moved_labels))
 
 
 def _filled_up(at_logits_BC: Tensor, size: int) -> Tensor:

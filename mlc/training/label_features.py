@@ -45,13 +45,15 @@ class DenseFeatures(Features):
 
     Args:
         x_BD: the features.
-        dtype: of what comes out of the products.
+        dtype: of what comes out of the products, and of the features' gradient: a sum over many blocks loses
+            its last addends in the features' own format, where they are bf16 or fp16.
         precision: of the numbers that are multiplied; None for the same.
     """
 
     def __init__(self, x_BD: Tensor, dtype: torch.dtype, precision: torch.dtype | None = None):
         self._x_BD = x_BD.detach().to(precision or dtype)
-        self._gradient_BD = torch.zeros_like(x_BD, requires_grad=False) if x_BD.requires_grad else None
+        wanted = x_BD.requires_grad
+        self._gradient_BD = torch.zeros_like(x_BD, dtype=dtype, requires_grad=False) if wanted else None
         self._out = dtype
         self._scratch: Tensor | None = None
 
@@ -73,14 +75,14 @@ class DenseFeatures(Features):
         return to_DC.copy_(x_BD.T @ gradient_BC.to(x_BD.dtype))
 
     def add_gradient(self, gradient_BC: Tensor, block_DC: Tensor) -> None:
-        """Add G Wᵀ, in the format of the features' own gradient."""
+        """Add G Wᵀ, multiplied in the features' precision."""
         if self._gradient_BD is None:
             return
         dtype = self._x_BD.dtype
-        if dtype == self._gradient_BD.dtype:
+        if dtype == gradient_BC.dtype:
             self._gradient_BD.addmm_(gradient_BC, block_DC.T)
         else:
-            self._gradient_BD += (gradient_BC.to(dtype) @ block_DC.to(dtype).T).to(self._gradient_BD.dtype)
+            self._gradient_BD += gradient_BC.to(dtype) @ block_DC.to(dtype).T
 
     def finite(self) -> bool:
         """By their sum."""

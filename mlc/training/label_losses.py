@@ -1,8 +1,7 @@
 """A loss taken block by block: its value, and its gradient at the logits of a block of labels."""
 
-import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from mlc.losses.base import Loss
 from mlc.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
 from mlc.outputs.independent import IndependentLabels
+from mlc.training.label_parts import of_labels
 from mlc.training.label_targets import BlockTargets
 
 
@@ -33,6 +33,9 @@ class BlockLoss(ABC):
 
     def look(self, logits_BC: Tensor, block: int) -> None:  # noqa: B027 - most losses need no first look
         """A first look at the logits of a block."""
+
+    def looked(self) -> None:  # noqa: B027 - likewise
+        """All blocks have been looked at."""
 
     @abstractmethod
     def gradient(self, logits_BC: Tensor, block: int) -> Tensor:
@@ -61,7 +64,8 @@ class SumOverLabels(BlockLoss):
         with torch.enable_grad():
             logits_BC = logits_BC.detach().requires_grad_()
             value_B = self._losses[block](IndependentLabels(logits_BC), self._targets.dense(block))
-            (gradient_BC,) = torch.autograd.grad(value_B, logits_BC, self._weight_B)
+            # Of one number: for more, torch imports sympy, which takes a second.
+            (gradient_BC,) = torch.autograd.grad(self._weight_B @ value_B, logits_BC)
         self._value_B += value_B.detach()
         return gradient_BC
 
@@ -124,6 +128,12 @@ class SharesOverLabels(BlockLoss):
     softmax(z) - y / n. A row without known true labels has neither loss nor gradient, and unknown labels are
     no part of the softmax.
 
+    Args:
+        targets: of the batch.
+        weight_B: w.
+        over_all: makes of log Σ exp z over the labels that were looked at that over all labels, where others
+            are elsewhere.
+
     Source: the running log-sum-exp over blocks of labels is that of Wijmans, Huval, Hertzberg, Koltun &
         Krähenbühl, "Cut your losses in large-vocabulary language models", ICLR 2025.
     Differs: no gradient is left out for being small, so it is exact.
@@ -131,8 +141,11 @@ class SharesOverLabels(BlockLoss):
 
     looks_first = True
 
-    def __init__(self, targets: BlockTargets, weight_B: Tensor):
+    def __init__(
+        self, targets: BlockTargets, weight_B: Tensor, over_all: Callable[[Tensor], Tensor] | None = None
+    ):
         super().__init__(targets, weight_B)
+        self._over_all = over_all
         self._log_sum_B = torch.full_like(weight_B, -torch.inf)
         self._some_B = targets.n_true > 0
         self._share_B = self._some_B / targets.n_true.clamp(min=1)
@@ -141,6 +154,11 @@ class SharesOverLabels(BlockLoss):
         """Add to the normaliser."""
         log_sum_B = self._known(logits_BC, block).logsumexp(1)
         self._log_sum_B = torch.logaddexp(self._log_sum_B, log_sum_B)
+
+    def looked(self) -> None:
+        """The normaliser is complete."""
+        if self._over_all is not None:
+            self._log_sum_B = self._over_all(self._log_sum_B)
 
     def gradient(self, logits_BC: Tensor, block: int) -> Tensor:
         """softmax(z) - y / n, for rows with labels."""
@@ -160,21 +178,8 @@ class SharesOverLabels(BlockLoss):
 
 
 def losses_of_blocks(loss: Loss, labels: Sequence[slice]) -> list[Loss]:
-    """The same loss of some labels only, for each block.
-
-    What a loss knows of each label is in its buffers whose names end in _L, the suffix of a tensor with one
-    number per label; they are cut. Everything else is shared.
-    """
-    return [_of_labels(loss, block) for block in labels]
-
-
-def _of_labels(loss: Loss, labels: slice) -> Loss:
-    part = copy.copy(loss)
-    part._buffers = {
-        name: buffer[labels] if name.endswith("_L") and buffer is not None else buffer
-        for name, buffer in loss.named_buffers(recurse=False)
-    }
-    return part
+    """The same loss of some labels only, for each block."""
+    return [of_labels(loss, block) for block in labels]
 
 
 def is_cross_entropy(loss: Loss) -> bool:

@@ -56,6 +56,7 @@ class LinearBaseline(TrainerSettings):
     max_bad_steps: int = field(default=1, init=False)
     checkpoint_every_steps: int | None = field(default=None, init=False)
     checkpoint_every_minutes: float | None = field(default=None, init=False)
+    checkpoint_pause_s: float = field(default=0.0, init=False)
     keep_last: int = field(default=2, init=False)
     keep_best: int = field(default=1, init=False)
     deterministic: bool = field(default=False, init=False)
@@ -64,6 +65,7 @@ class LinearBaseline(TrainerSettings):
     profile_steps: int | None = field(default=None, init=False)
     label_chunk: int | Literal["auto"] | None = field(default=None, init=False)
     label_update: Literal["in_pass", "at_step"] = field(default="at_step", init=False)
+    label_shards: bool = field(default=False, init=False)
 
 
 @torch.no_grad()

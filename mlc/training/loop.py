@@ -20,7 +20,8 @@ from mlc.errors import Fault, UserError
 from mlc.training import feeding, processes
 from mlc.training.linear_baseline import LinearBaseline, fit_linear
 from mlc.training.order import epoch_order
-from mlc.training.session import Position, Session
+from mlc.training.position import Position
+from mlc.training.session import Session
 from mlc.training.settings import TrainerSettings
 
 
@@ -36,11 +37,15 @@ class StepReport:
 
 @dataclass(frozen=True)
 class BadStep:
-    """A step that was left out because its gradients were not finite: its training rows and its loss."""
+    """A step that was left out because its gradients were not finite: its training rows and its loss.
+
+    The weights of `moved_labels` labels had taken it before that was known (trainer.label_update=in_pass).
+    """
 
     step: int
     rows_B: Tensor
     loss: float
+    moved_labels: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,11 @@ def _train_epoch(session: Session, train: Split, tell: Callbacks) -> None:
         lengths_N=train.lengths_N,
         sampler=session.sampler,
     )
+    if position.batch > len(batches):
+        raise UserError(
+            f"the checkpoint has done {position.batch} batches of an epoch that has {len(batches)}: it has "
+            f"been changed, or is that of another run"
+        )
     last = len(batches)
     if settings.max_steps is not None:
         last = min(last, position.batch + max(settings.max_steps - position.step, 0))
@@ -140,14 +150,13 @@ def _step(session: Session, feed: Iterator[Batch], rows_B: Tensor) -> tuple[Tens
             batch = replace(batch, inputs=session.augment(batch.inputs))
         share = size / len(rows_B) if counted else 0.0
         with session.gradients_shared(now=i + 1 == len(sizes)):
-            loss = session.objective(batch)
-            stepper.backward(loss if share == 1 else loss * (share * processes.size()))
-        own = loss.detach() if share == 1 else loss.detach() * share
+            loss, own = session.part(batch, share=share)
+            stepper.backward(loss)
         total = own if total is None else total + own
     assert total is not None, "a batch has a part"
     bad = stepper.step()
-    if session.average is not None and bad is not True:  # on CUDA it is not known here
-        session.average.update()
+    if session.average is not None:
+        session.average.update(stepper.left_out)
     return total, bad
 
 
@@ -169,7 +178,7 @@ def _parts(session: Session, rows_B: Tensor) -> list[Tensor]:
 def _observe(session: Session, metrics: Mapping[str, float]) -> bool:
     """Compare the monitored metric with those before; whether this network is one of the best to keep."""
     position, settings = session.position, session.settings
-    value = metrics.get(settings.monitor)
+    value = processes.of_main(metrics.get(settings.monitor))  # all decide by one number, or wait for ever
     if value is not None and math.isnan(value):
         raise Fault(f"the validation metric {settings.monitor} became NaN: lower optimizer.lr")
     if value is None:
@@ -188,7 +197,7 @@ class _Watch:
         self._session = session
         self._tell = tell
         self._at_once = session.device == "cpu"
-        self._unread: list[tuple[int, Tensor, Tensor, Tensor | bool]] = []
+        self._unread: list[tuple[int, Tensor, int, Tensor, Tensor | bool]] = []
         self._loss_sum = 0.0
         self._rows = self._good_rows = 0
         self._since_s = time.perf_counter()
@@ -197,7 +206,7 @@ class _Watch:
         """Take in a step; report if it is time to."""
         position = self._session.position
         due = last or position.step % self._session.settings.log_every_steps == 0
-        self._unread.append((position.step, rows_B, loss, bad))
+        self._unread.append((position.step, rows_B, self._session.moved_labels, loss, bad))
         if self._at_once or due:
             self.read()
         if due:
@@ -206,7 +215,7 @@ class _Watch:
     def read(self) -> None:
         """Bring the numbers of the unread steps to the host, in one go."""
         position, settings = self._session.position, self._session.settings
-        for step, rows_B, loss, bad in self._on_host():
+        for step, rows_B, moved, loss, bad in self._on_host():
             self._rows += len(rows_B)
             if not bad:
                 self._loss_sum += loss * len(rows_B)
@@ -215,7 +224,7 @@ class _Watch:
                 continue
             position.bad_steps += 1
             position.bad_in_a_row += 1
-            self._tell.bad_step(BadStep(step, rows_B, processes.sum_of(loss)))
+            self._tell.bad_step(BadStep(step, rows_B, processes.sum_of(loss), moved))
             if position.bad_in_a_row >= settings.max_bad_steps:
                 raise Fault(
                     f"{position.bad_in_a_row} steps in a row were not finite (trainer.max_bad_steps), the "
@@ -224,19 +233,16 @@ class _Watch:
                 )
         self._unread.clear()
 
-    def _on_host(self) -> Iterator[tuple[int, Tensor, float, bool]]:
+    def _on_host(self) -> Iterator[tuple[int, Tensor, int, float, bool]]:
         if self._at_once:
-            for step, rows_B, loss, bad in self._unread:
-                yield step, rows_B, loss.item(), bool(bad)
+            for step, rows_B, moved, loss, bad in self._unread:
+                yield step, rows_B, moved, loss.item(), bool(bad)
             return
         numbers = torch.stack(
-            [
-                torch.stack((loss, torch.as_tensor(bad, device=loss.device)))
-                for _, _, loss, bad in self._unread
-            ]
+            [torch.stack((loss, torch.as_tensor(bad, device=loss.device))) for *_, loss, bad in self._unread]
         )
-        for (step, rows_B, _, _), (loss, bad) in zip(self._unread, numbers.tolist(), strict=True):
-            yield step, rows_B, loss, bool(bad)
+        for (step, rows_B, moved, *_), (loss, bad) in zip(self._unread, numbers.tolist(), strict=True):
+            yield step, rows_B, moved, loss, bool(bad)
 
     def _report(self) -> None:
         now_s = time.perf_counter()

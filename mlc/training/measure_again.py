@@ -9,8 +9,9 @@ from mlc.data.dataset import Dataset
 from mlc.errors import UserError
 from mlc.inputs import InputSpec
 from mlc.model import Classifier
-from mlc.training.evaluation import Evaluation, evaluate, fit_on_validation, predict_split
+from mlc.training.evaluation import Evaluation
 from mlc.training.report import label_table, summary_table
+from mlc.training.roads import evaluate, fit_on_validation, predict_split
 from mlc.training.run_files import Facts, RunFiles
 from mlc.training.settings import TrainerSettings, choose_device
 from mlc.training.validation_rows import rows_to_fit_on

@@ -11,6 +11,8 @@ import torch
 from annotated_types import Ge, Gt, Interval, Len
 from torch import Tensor, nn
 
+from mlc.rows import RowPerInput
+
 _LOW_BITS = 0xFFFF  # of a float32, which bfloat16 does not have
 _AT_ONCE = 2**16  # numbers whose step is taken while they are in the nearest cache
 _OFFSETS = 4099  # a prime: how many cuts of the noise there are
@@ -23,7 +25,8 @@ class BlockedWeight(nn.Parameter):
 class BlockOptimizer(torch.optim.Optimizer, ABC):
     """An optimiser that changes a parameter block by block, and keeps a state for each block.
 
-    An ordinary parameter is one block, with its first dimension (the outputs of a layer) as columns.
+    An ordinary parameter is one block, with its first dimension (the outputs of a layer) as columns; of a
+    weight for sparse rows the second one is the outputs'.
     """
 
     def __init__(self, params: Iterable[Any], **defaults: Any):
@@ -39,6 +42,10 @@ class BlockOptimizer(torch.optim.Optimizer, ABC):
         self, weight_DC: Tensor, gradient_DC: Tensor, state: Mapping[str, Tensor], group: Mapping[str, Any]
     ) -> None:
         """Take a step of one block, in place: its weights and its state."""
+
+    def start_like(self, parameter: Tensor) -> Mapping[str, Tensor]:
+        """That state without its numbers: types and shapes, on the meta device."""
+        return self.start(_blocks(parameter.detach().to("meta"), like=parameter))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -81,6 +88,8 @@ def _blocks(tensor: Tensor, *, like: Tensor) -> Tensor:
     """K×D×C: the blocks of a parameter, or of its gradient; of a parameter it is a view."""
     if isinstance(like, BlockedWeight):
         return tensor
+    if isinstance(like, RowPerInput):
+        return tensor[None]
     if like.ndim < 2:
         return tensor.reshape(1, 1, -1)
     if not like.is_contiguous():  # channels last; a row holds the same numbers in another order

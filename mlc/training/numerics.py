@@ -3,16 +3,17 @@
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
+from mlc.training.kept_memory import give_back, kept_memory
 from mlc.training.settings import TrainerSettings
 
 
 @contextmanager
 def numerics(settings: TrainerSettings) -> Iterator[None]:
-    """Run the block with `deterministic` and `detect_anomaly` as configured."""
+    """Run the block with `deterministic` and `detect_anomaly` as configured, and with memory that is kept."""
     before = torch.are_deterministic_algorithms_enabled()
     benchmark = torch.backends.cudnn.benchmark
     if settings.deterministic:
@@ -21,7 +22,10 @@ def numerics(settings: TrainerSettings) -> Iterator[None]:
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     try:
-        with torch.autograd.set_detect_anomaly(settings.detect_anomaly or torch.is_anomaly_enabled()):
+        anomaly = settings.detect_anomaly or torch.is_anomaly_enabled()
+        # With labels in chunks no gradient is made of all of them, and memory is what there is least of.
+        kept = kept_memory() if settings.label_chunk is None else nullcontext()
+        with kept, torch.autograd.set_detect_anomaly(anomaly):
             yield
     finally:
         if settings.deterministic:  # the call imports the compiler, which takes a second
@@ -33,8 +37,16 @@ def numerics(settings: TrainerSettings) -> Iterator[None]:
 def measuring() -> Iterator[None]:
     """Within the block operations that have no repeatable form may run, too.
 
-    On CUDA some sums of the metrics and fits have none; `deterministic` is about the weights.
+    On CUDA some sums of the metrics and fits have none; `deterministic` is about the weights. Measuring takes
+    memory that training does not need: after the block it may go back.
     """
+    with _any_operation():
+        yield
+    give_back()
+
+
+@contextmanager
+def _any_operation() -> Iterator[None]:
     if not torch.are_deterministic_algorithms_enabled():
         yield
         return

@@ -19,9 +19,9 @@ def objective(network: Network, loss: Loss, batch: Batch, *, precision: str = "f
     """
     with autocast(batch.inputs, precision):
         outputs = network.training_outputs(batch.inputs)
-    mean: Tensor = loss(
+    mean = loss.mean(
         outputs.main.map_tensors(Tensor.float), batch.y_BL, batch.weight_B, all_known=batch.all_known
-    ).mean()
+    )
     beside = network.auxiliary
     if beside is None or outputs.auxiliary is None:
         return mean
@@ -32,8 +32,7 @@ def objective(network: Network, loss: Loss, batch: Batch, *, precision: str = "f
         y_BL = batch.auxiliary_BA
     if not beside.loss.reads_levels(output):
         y_BL = presence(y_BL)
-    beside_mean: Tensor = beside.loss(output, y_BL, batch.weight_B).mean()
-    return mean + beside.weight * beside_mean
+    return mean + beside.weight * beside.loss.mean(output, y_BL, batch.weight_B)
 
 
 class Objective(nn.Module):

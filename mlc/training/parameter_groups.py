@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mlc.model import Network
+from mlc.training.linear_state import keep_as_linear
 
 MakeOptimizer = Callable[[Iterable[Any]], torch.optim.Optimizer]
 
@@ -38,4 +39,5 @@ def make_optimizer(
         group["initial_lr"] = group["lr"]
         if spared:
             group["weight_decay"] = 0.0
+    keep_as_linear(optimizer, network)
     return optimizer

@@ -145,6 +145,19 @@ def sum_of(value: float) -> float:
     return float(total)
 
 
+def of_main(value: float | None) -> float | None:
+    """The number that the main process has, in every process; None where it has none.
+
+    What several processes compute alike may differ in its last digit, and with it what they decide.
+    """
+    if size() == 1:
+        return value
+    there_and_number = torch.tensor([value is not None, value or 0.0], dtype=torch.float64)
+    dist.broadcast(there_and_number, 0)
+    there, number = there_and_number.tolist()
+    return number if there else None
+
+
 def share(tensors: Iterable[Tensor]) -> None:
     """Give every process the main one's values, in place."""
     if size() > 1:

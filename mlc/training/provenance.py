@@ -139,7 +139,7 @@ class Provenance:
             )
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{path} cannot be read ({error}): delete it to go on without knowing what the run came from"
             ) from error

@@ -1,7 +1,6 @@
 """What a run leaves for people: a summary to read, a table of all labels, and results.json."""
 
 import csv
-import io
 import json
 import math
 import shlex
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from mlc.training.csv_cells import safe_cell
-from mlc.training.files import atomic_write_text
+from mlc.training.files import atomic_path, atomic_write_text
 from mlc.training.label_choice import frequent_and_worst
 from mlc.training.text_table import align, shorten
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:  # a table does not need the metrics
     from mlc.training.evaluation import Evaluation
 
 FORMAT_VERSION = 1
+_LABELS_AT_A_TIME = 2**14  # that are Python numbers at once: of a million they would take a gigabyte
 _SUMMARY = {
     "micro_f1": "micro-F1",
     "macro_f1": "macro-F1",
@@ -114,14 +114,16 @@ def write_per_label_csv(
 
     The names of labels are safe for spreadsheets; see `safe_cell`.
     """
-    columns = {name: column.tolist() for name, column in _label_columns(evaluation, thresholds_L).items()}
-    text = io.StringIO(newline="")
-    # All text is quoted, so that a name may hold commas, quotes and line ends of any kind.
-    writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    writer.writerow(["label", *columns])
-    for name, *values in zip(label_names, *columns.values(), strict=True):
-        writer.writerow([safe_cell(name), *("" if math.isnan(value) else value for value in values)])
-    atomic_write_text(path, text.getvalue())
+    columns = _label_columns(evaluation, thresholds_L)
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        # All text is quoted, so that a name may hold commas, quotes and line ends of any kind.
+        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer.writerow(["label", *columns])
+        for start in range(0, len(label_names), _LABELS_AT_A_TIME):
+            few = slice(start, start + _LABELS_AT_A_TIME)
+            values = (column[few].tolist() for column in columns.values())
+            for name, *numbers in zip(label_names[few], *values, strict=True):
+                writer.writerow([safe_cell(name), *("" if math.isnan(value) else value for value in numbers)])
 
 
 def write_results(path: Path, *, run: Mapping[str, Any], splits: "Mapping[str, Evaluation]") -> None:

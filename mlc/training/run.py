@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -14,8 +13,9 @@ from mlc.errors import Stopped, UserError
 from mlc.model import Classifier
 from mlc.training import processes
 from mlc.training.checkpoints import Checkpoints, Found
+from mlc.training.compile_report import compile_sentence
 from mlc.training.dashboard import Dashboard
-from mlc.training.evaluation import Evaluation, Predictions, evaluate, fit_on_validation, predict_split
+from mlc.training.evaluation import Evaluation
 from mlc.training.faults import describe, explained
 from mlc.training.feeding import place
 from mlc.training.files import atomic_write_text
@@ -24,17 +24,20 @@ from mlc.training.interruption import Interruption
 from mlc.training.job import Job, config_yaml
 from mlc.training.keeper import Keeper
 from mlc.training.label_chunk_check import cut_labels
+from mlc.training.label_layer import n_parameters
 from mlc.training.linear_baseline import LinearBaseline
 from mlc.training.loop import BadStep, Callbacks, StepReport, fit, nothing_left
 from mlc.training.numerics import measuring, numerics
 from mlc.training.order import epoch_order
 from mlc.training.parameter_groups import make_optimizer
+from mlc.training.position import Position
 from mlc.training.profile import profiled
 from mlc.training.progress import Progress
 from mlc.training.provenance import Provenance
+from mlc.training.roads import AnyPredictions, evaluate, fit_on_validation, predict_split
 from mlc.training.run_files import RunFiles, load_facts
 from mlc.training.sampling import ClassAwareSampler
-from mlc.training.session import Position, Session
+from mlc.training.session import Session
 from mlc.training.settings import RANKING_METRICS, TrainerSettings
 from mlc.training.stored_metrics import read_metrics
 from mlc.training.validation_rows import rows_that_pick
@@ -107,6 +110,7 @@ class _Run:
 
     def go(self) -> None:
         """Train, and finish."""
+        before = self._session.position.step
         fit(
             self._session,
             self._train,
@@ -119,6 +123,9 @@ class _Run:
                 interruptible=self._interruptible,
             ),
         )
+        taken = self._session.position.step - before
+        if self._job.settings.compile is not None and taken:
+            self._progress.line(compile_sentence(self._session, self._train, steps=taken))
         with ExitStack() as stack:
             if processes.size() == 1:  # several would wait for one another
                 stack.enter_context(self._interruption.at_once())
@@ -132,7 +139,7 @@ class _Run:
             begun = Provenance.read(job.folder)
             if begun is not None:  # before anything is changed: other data end the run here
                 begun = begun.resumed(job)
-            _restore(self._session, self._state, files)
+            self._session.restore(self._state, place=str(files.checkpoints))
             # Of fewer epochs.
             if processes.is_main():
                 for old in (files.results, files.classifier):
@@ -149,6 +156,8 @@ class _Run:
         if processes.is_main():
             Provenance.of(job).write(job.folder)
             atomic_write_text(files.config, config_yaml(job.config))
+        elif job.settings.label_shards:
+            job.classifier.network.state_dict()  # the main process asks each for its labels
 
     def _report(self, report: StepReport) -> None:
         self._progress.step(report.step, loss=report.loss, examples_per_s=report.examples_per_s)
@@ -197,10 +206,8 @@ class _Run:
             {name: metrics[name] for name in shown if name in metrics},
             note=f"best {monitor} so far" if position.best_epoch == position.epoch else "",
         )
-        if kept:  # first: a kill in between repeats the epoch and loses nothing
-            self._keeper.save_network()
-        self._keeper.save_state()
         (stop,) = processes.any_of(self._interruption.asked)
+        self._keeper.epoch_ended(best=kept, last=stop or nothing_left(position, self._job.settings))
         if stop:
             self._interruption.stop()
 
@@ -223,7 +230,7 @@ class _Run:
         """Say what runs, on what, where; in TensorBoard only once."""
         job, session, progress = self._job, self._session, self._progress
         network, data, position = session.network, job.dataset, session.position
-        parameters = sum(parameter.numel() for parameter in network.parameters())
+        parameters = n_parameters(network)
         progress.line(f"run folder: {job.folder}")
         progress.line(
             f"{data.name}: {len(data.train)} training, {len(data.valid)} validation, {len(data.test)} test "
@@ -285,8 +292,7 @@ def why_finished(folder: Path, found: Found, settings: TrainerSettings) -> str:
             return ""
     except UserError:
         return ""
-    state = found.state["position"]
-    position = Position.of({key: value for key, value in state.items() if key != "best_epoch"})
+    position = Position.of(found.state["position"])
     if not nothing_left(position, settings):
         return ""
     if isinstance(settings, LinearBaseline):
@@ -307,7 +313,7 @@ def _session(job: Job) -> Session:
     class_aware = settings.sampling == "class_aware"
     network = job.classifier.network
     if settings.label_chunk is not None:
-        cut_labels(network, settings.label_chunk)
+        cut_labels(network, settings.label_chunk, sharded=settings.label_shards)
     return Session(
         network=network,
         loss=job.classifier.loss,
@@ -321,16 +327,7 @@ def _session(job: Job) -> Session:
     )
 
 
-def _restore(session: Session, state: Mapping[str, Any], files: RunFiles) -> None:
-    try:
-        session.restore(state)
-    except (AttributeError, IndexError, KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"{files.checkpoints} does not fit {files.config}: one of the two has been changed"
-        ) from error
-
-
-def _evaluate(classifier: Classifier, predictions: Predictions, settings: TrainerSettings) -> Evaluation:
+def _evaluate(classifier: Classifier, predictions: AnyPredictions, settings: TrainerSettings) -> Evaluation:
     """The metrics of an epoch: those that are cheap, and the monitored one."""
     classifier = _for_epochs(classifier, predictions)
     fit_on_validation(classifier, predictions, memory_limit_mb=settings.memory_limit_mb)
@@ -342,14 +339,14 @@ def _evaluate(classifier: Classifier, predictions: Predictions, settings: Traine
     )
 
 
-def _for_epochs(classifier: Classifier, predictions: Predictions) -> Classifier:
+def _for_epochs(classifier: Classifier, predictions: AnyPredictions) -> Classifier:
     """The classifier without its calibrator, where its decision rule can do without.
 
     Epochs then show what the network itself says, and do not wait for a fit that the last one repeats.
     """
-    raw = next(predictions.chunks()).raw
+    output = classifier.loss.link(predictions.example())
     try:
-        classifier.decision.check(classifier.loss.link(raw))
+        classifier.decision.check(output)
     except UserError:
         return classifier
-    return replace(classifier, calibrator=NoCalibration(n_labels=raw.n_labels))
+    return replace(classifier, calibrator=NoCalibration(n_labels=output.n_labels))

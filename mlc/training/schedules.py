@@ -12,6 +12,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Interval
 
+_MOST_CUTS = 2**20  # whatever the factor, the rate is 0 long before
+
 
 @dataclass(kw_only=True)
 class Schedule(ABC):
@@ -103,6 +105,14 @@ class Plateau(Schedule):
         return {"cuts": self._cuts, "bad_epochs": self._bad_epochs}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Take `state()` back."""
-        self._cuts = int(state["cuts"])
-        self._bad_epochs = int(state["bad_epochs"])
+        """Take `state()` back.
+
+        Raises:
+            ValueError: it is not the state of such a schedule.
+        """
+        cuts, bad_epochs = state["cuts"], state["bad_epochs"]
+        if not (type(cuts) is type(bad_epochs) is int and 0 <= cuts <= _MOST_CUTS):
+            raise ValueError("the schedule did not cut the rate so often")
+        if not 0 <= bad_epochs < self.patience:
+            raise ValueError("the schedule did not wait so long")
+        self._cuts, self._bad_epochs = cuts, bad_epochs

@@ -1,9 +1,9 @@
 """Everything that changes while a network trains, and how it is kept and taken back."""
 
 import contextlib
+import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -12,70 +12,24 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mlc.batch import Batch
 from mlc.data.augment import Augmentation
+from mlc.errors import UserError
 from mlc.losses.base import Loss
 from mlc.model import Network
 from mlc.training import processes
 from mlc.training.average import WeightAverage
 from mlc.training.label_chunk_check import label_chunks
 from mlc.training.label_chunks import LabelChunks
+from mlc.training.label_shard_gradients import AlikeParts
 from mlc.training.objective import Objective
+from mlc.training.optimizer_state import restore_optimizer
 from mlc.training.order import Sampler
+from mlc.training.position import Position
 from mlc.training.schedules import Schedule
 from mlc.training.settings import TrainerSettings
 from mlc.training.step import Stepper
 
-
-@dataclass
-class Position:
-    """How far a run has come; it travels in the checkpoint.
-
-    Args:
-        epoch: epochs completed, their validation included.
-        batch: batches done of the epoch after them.
-        step: optimiser steps taken or left out.
-        ranked: epoch and monitored value of the best networks, the best first; epoch 0 is the untrained one.
-        bad_steps: steps left out because they were not finite.
-        bad_in_a_row: those of them since the last good step.
-        train_time_s: seconds spent in training steps, over all sessions of the run.
-        valid_time_s: seconds spent in validation, likewise.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    ranked: list[tuple[int, float | None]] = field(default_factory=lambda: [(0, None)])
-    bad_steps: int = 0
-    bad_in_a_row: int = 0
-    train_time_s: float = 0.0
-    valid_time_s: float = 0.0
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch after which the monitored metric was best; 0 is the untrained network."""
-        return self.ranked[0][0]
-
-    @property
-    def best_value(self) -> float | None:
-        """That value; None before the first validation."""
-        return self.ranked[0][1]
-
-    def improves(self, value: float, sign: int) -> bool:
-        """Whether a monitored value is better than all before (`sign` +1: larger is better)."""
-        return self.best_value is None or sign * value > sign * self.best_value
-
-    def rank(self, value: float, *, sign: int, keep: int) -> bool:
-        """Rank this epoch's network among the `keep` best, of equals the first; whether it is one of them."""
-        measured = [(epoch, old) for epoch, old in self.ranked if old is not None]
-        ranked = sorted(
-            [*measured, (self.epoch, value)], key=lambda item: (-sign * (item[1] or 0.0), item[0])
-        )
-        self.ranked = list(ranked[:keep])
-        return any(epoch == self.epoch for epoch, _ in self.ranked)
-
-    @classmethod
-    def of(cls, state: Mapping[str, Any]) -> "Position":
-        """A position from a checkpoint."""
-        return cls(**{**state, "ranked": [(int(epoch), value) for epoch, value in state["ranked"]]})
+_KEYS = {"network", "average", "optimizer", "schedule", "stepper", "position", "random"}
+_LONGEST = 200  # characters of what torch says
 
 
 class Session:
@@ -130,7 +84,11 @@ class Session:
             if settings.label_chunk is None
             else label_chunks(network, loss, optimizer, settings, processes=processes.size())
         )
-        self._shared = _shared(objective, settings) if processes.size() > 1 else None
+        self._shards = (
+            AlikeParts(network) if settings.label_chunk is not None and settings.label_shards else None
+        )
+        alone = processes.size() == 1 or self._shards is not None
+        self._shared = None if alone else _shared(objective, settings)
         self._objective = self._shared or objective
 
     @property
@@ -143,8 +101,29 @@ class Session:
         mean: Tensor = self._objective(batch)
         return mean
 
+    @property
+    def moved_labels(self) -> int:
+        """How many labels' weights the last objective has changed (trainer.label_update=in_pass)."""
+        return self._objective.moved_labels if isinstance(self._objective, LabelChunks) else 0
+
+    def part(self, batch: Batch, *, share: float) -> tuple[Tensor, Tensor]:
+        """The number whose gradient this process adds to a step, and what it adds to the step's mean loss.
+
+        Args:
+            batch: some rows of the step's.
+            share: how large a part of its rows they are; 0 for a row that stands in for none.
+        """
+        if self._shards is not None:
+            loss: Tensor = self._objective(batch, counted=share > 0)
+            return loss, loss.detach()
+        mean = self.objective(batch)
+        scale = share * processes.size()  # the processes take the mean of their gradients
+        return mean if scale == 1 else mean * scale, mean.detach() if share == 1 else mean.detach() * share
+
     def gradients_shared(self, *, now: bool) -> AbstractContextManager[None]:
         """The context of a backward pass; only with `now` the processes add up their gradients."""
+        if self._shards is not None:
+            return self._shards.gradients_added_up()
         return contextlib.nullcontext() if now or self._shared is None else self._shared.no_sync()
 
     def set_rate(self, epochs_done: float) -> None:
@@ -163,25 +142,58 @@ class Session:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state(),
             "stepper": self.stepper.state(),
-            "position": {**asdict(self.position), "best_epoch": self.position.best_epoch},
+            "position": self.position.state(),
             "random": {"cpu": processes.gather_equal(torch.get_rng_state()), "cuda": cuda},
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take `state()` back; each process its own random numbers, where there were as many before."""
+    def restore(self, state: Mapping[str, Any], *, place: str = "the checkpoint") -> None:
+        """Take `state()` back; each process its own random numbers, where there were as many before.
+
+        Args:
+            state: as it was stored, by whomever.
+            place: where, for the message.
+
+        Raises:
+            UserError: it is not the state of such a session, which is then of no further use.
+        """
+        try:
+            self._restore(state)
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, LookupError, TypeError, RuntimeError, ValueError, OverflowError) as error:
+            reason = textwrap.shorten(str(error), _LONGEST, placeholder=" ...").rstrip(".")
+            raise UserError(
+                f"{place} does not fit the config.yaml of its run ({reason}): one of the two has been changed"
+            ) from error
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        if state.keys() != _KEYS:
+            raise ValueError(f"it does not hold {', '.join(sorted(_KEYS))}")
+        position = Position.of(state["position"])
+        _check_real(state["network"])
         self.network.load_state_dict(state["network"])
+        if (self.average is None) != (state["average"] is None):
+            raise ValueError("its average of the weights is not that of trainer.ema_decay")
         if self.average is not None:
-            self.average.restore(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+            _check_real(state["average"]["network"])
+            self.average.restore(state["average"], steps=position.step)
+        restore_optimizer(self.optimizer, state["optimizer"], steps=position.step)
         self.schedule.restore(state["schedule"])
         self.stepper.restore(state["stepper"])
-        position = {key: value for key, value in state["position"].items() if key != "best_epoch"}
-        self.position = Position.of(position)
-        rank = processes.rank()
-        if rank < len(state["random"]["cpu"]):
-            torch.set_rng_state(state["random"]["cpu"][rank])
-        if self.device != "cpu" and rank < len(state["random"]["cuda"]):
-            torch.cuda.set_rng_state(state["random"]["cuda"][rank], self.device)
+        self.position = position
+        rank, random = processes.rank(), state["random"]
+        if not random["cpu"]:
+            raise ValueError("it has no random numbers")
+        if rank < len(random["cpu"]):
+            torch.set_rng_state(random["cpu"][rank])
+        if self.device != "cpu" and rank < len(random["cuda"]):
+            torch.cuda.set_rng_state(random["cuda"][rank], self.device)
+
+
+def _check_real(tensors: Mapping[str, Any]) -> None:
+    """What else is wrong, torch finds; of complex numbers it takes a part, and warns."""
+    if any(isinstance(value, Tensor) and value.is_complex() for value in tensors.values()):
+        raise ValueError("its network has complex numbers")
 
 
 def _shared(objective: nn.Module, settings: TrainerSettings) -> DistributedDataParallel:

@@ -59,6 +59,8 @@ class TrainerSettings:
         max_bad_steps: steps in a row that may be left out because they were not finite.
         checkpoint_every_steps, checkpoint_every_minutes: when a checkpoint is written within an epoch,
             beside the one at its end; None: never.
+        checkpoint_pause_s: an epoch that ends sooner after a checkpoint than this leaves its own to the next
+            one; the last epoch never does.
         keep_last: number of checkpoints to keep.
         keep_best: number of networks to keep, by the monitored metric.
         deterministic: only algorithms that give the same bits each time; some are slower, some are refused.
@@ -73,6 +75,7 @@ class TrainerSettings:
             takes all. See mlc/training/label_chunks.py.
         label_update: with chunks, "in_pass" takes the optimiser's step of a chunk as soon as its gradient is
             there, which is then never kept; "at_step" takes it with all others.
+        label_shards: with chunks and several processes, each holds its share of the labels only.
     """
 
     max_epochs: Annotated[int, Ge(0)]
@@ -96,6 +99,7 @@ class TrainerSettings:
     max_bad_steps: Annotated[int, Gt(0)] = 10
     checkpoint_every_steps: Annotated[int, Gt(0)] | None = None
     checkpoint_every_minutes: Annotated[float, Gt(0)] | None = 10.0
+    checkpoint_pause_s: Annotated[float, Ge(0)] = 1.0
     keep_last: Annotated[int, Gt(0)] = 2
     keep_best: Annotated[int, Gt(0)] = 1
     deterministic: bool = False
@@ -104,8 +108,14 @@ class TrainerSettings:
     profile_steps: Annotated[int, Gt(0)] | None = None
     label_chunk: Annotated[int, Gt(0)] | Literal["auto"] | None = None
     label_update: Literal["in_pass", "at_step"] = "in_pass"
+    label_shards: bool = False
 
     def __post_init__(self) -> None:
+        if self.label_shards and self.label_chunk is None:
+            raise UserError(
+                "trainer.label_shards=true deals out chunks of labels, and there are none: set "
+                "trainer.label_chunk=auto, too, or trainer.label_shards=false"
+            )
         known = SMALLER_IS_BETTER | LARGER_IS_BETTER
         if self.monitor not in known:
             raise UserError(

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
 from mlc.training import processes
+from mlc.training.position import is_count
 from mlc.training.settings import TrainerSettings
 
 _ORDINARY_SCALE = 1.0  # above it, gradients that overflow in fp16 only say that the scale is too large
@@ -47,6 +48,7 @@ class Stepper:
         ]
         self._before: list[Tensor] = []
         self._losses: list[Tensor] = []
+        self.left_out: Tensor | bool = False  # the last step, also where only the scale was too large
 
     def begin(self) -> None:
         """Before the forward pass of a step."""
@@ -55,8 +57,11 @@ class Stepper:
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss to those that are there."""
+        if self._scaler is None:
+            loss.backward()
+            return
         self._losses.append(loss.detach())
-        (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+        self._scaler.scale(loss).backward()
 
     def step(self) -> Tensor | bool:
         """Clip the gradients and change the weights, and clear the gradients.
@@ -70,7 +75,7 @@ class Stepper:
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         settings = self._settings
         norm = None if settings.clip_norm is None else get_total_norm(gradients)
-        bad = left_out = _not_finite(gradients, norm)
+        bad = left_out = self.left_out = _not_finite(gradients, norm)
         if settings.clip_value is not None:
             clip_grad_value_(self._parameters, settings.clip_value)
             norm = None if norm is None else get_total_norm(gradients)
@@ -106,9 +111,22 @@ class Stepper:
         return {} if self._scaler is None else {"scaler": self._scaler.state_dict()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take `state()` back."""
-        if self._scaler is not None:
-            self._scaler.load_state_dict(dict(state["scaler"]))
+        """Take `state()` back.
+
+        Raises:
+            ValueError: it is not the state of such a stepper.
+        """
+        own = self.state()
+        if state.keys() != own.keys():
+            raise ValueError("it was stored with another trainer.precision")
+        if self._scaler is None:
+            return
+        new = {"scale": state["scaler"]["scale"], "_growth_tracker": state["scaler"]["_growth_tracker"]}
+        if type(new["scale"]) is not float or not 0 < new["scale"] < math.inf:
+            raise ValueError("the loss was not scaled by such a number")
+        if not is_count(new["_growth_tracker"]):
+            raise ValueError("the scale did not stay for so many steps")
+        self._scaler.load_state_dict(own["scaler"] | new)
 
 
 def _not_finite(gradients: list[Tensor], norm: Tensor | None) -> Tensor | bool:

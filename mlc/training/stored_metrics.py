@@ -21,14 +21,14 @@ def read_metrics(folder: Path) -> Metrics | None:
     try:
         splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
         return {
-            f"{split} {name}": value
+            f"{split} {name}": None if value is None else float(value)
             for split, metrics in splits.items()
             for name, value in metrics.items()
             if value is None or isinstance(value, int | float)
         }
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise UserError(f"{path} cannot be read as the results of a run ({error})") from error
 
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from mlc.backbones.base import Backbone
+from mlc.backbones.base import Backbone, dense
 from mlc.errors import UserError
 from mlc.inputs import InputSpec
 from mlc.rows import RaggedRows, SparseRows, TokenRows
@@ -50,7 +50,15 @@ NAMES = [name for name in names("backbone") if name not in NEEDS_A_FOLDER]
 def build_backbone(name: str, kind: str, seed: int = 0) -> Backbone:
     torch.manual_seed(seed)
     backbone: Backbone = build("backbone", name, inputs={"x": SPECS[kind]})
+    backbone.register_forward_hook(_as_tensors)
     return backbone
+
+
+def _as_tensors(backbone: Backbone, _: object, features: dict[str, Tensor | SparseRows]) -> dict[str, Tensor]:
+    """The features, with numbers in the place of the sparse rows that are handed through."""
+    given = {name for name, feature in features.items() if isinstance(feature, SparseRows)}
+    assert given == backbone.sparse_features
+    return {name: dense(feature) for name, feature in features.items()}
 
 
 def suits(name: str, kind: str) -> bool:

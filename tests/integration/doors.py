@@ -30,6 +30,7 @@ DIGITS = (
     "dataset.n_test=50",
     "trainer.max_epochs=2",
     "trainer.device=cpu",
+    "trainer.checkpoint_pause_s=0",
     "backbone.channels=[4,8]",
 )
 

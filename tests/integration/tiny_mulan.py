@@ -18,6 +18,7 @@ MULAN = (
     "trainer.max_epochs=2",
     "trainer.batch_size=16",
     "trainer.device=cpu",
+    "trainer.checkpoint_pause_s=0",
     "backbone.widths=[16]",
 )
 

@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -63,6 +63,17 @@ def test_a_batch_is_what_embedding_bag_reads(choice: list[int]) -> None:
         batch.ids_M.long(), weight, batch.start_N, mode="sum", per_sample_weights=batch.numbers()
     )
     torch.testing.assert_close(summed, torch.tensor(dense_by_hand(choice)).reshape(-1, 10) @ weight)
+
+
+@pytest.mark.parametrize("width", [10, 100])  # more than a tenth of the numbers is there, and less
+@pytest.mark.parametrize("choice", CHOICES)
+def test_a_batch_multiplies_a_matrix(choice: list[int], width: int) -> None:
+    weight = torch.randn(width, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    batch = replace(sparse(torch.int32)[int64(choice)], width=width)
+    expected = torch.tensor(dense_by_hand(choice), dtype=torch.float64).reshape(-1, 10) @ weight[:10]
+    torch.testing.assert_close(batch @ weight, expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(batch @ weight.float(), expected.float())
 
 
 def test_without_values_all_are_1_and_entries_that_stand_twice_are_added() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from mlc.data.regular_file import check_file
 from mlc.data.table_file.base import TableFile
 from mlc.data.table_file.delimited import DelimitedFile
 from mlc.data.table_file.json_lines import JsonLinesFile
@@ -17,20 +18,14 @@ def open_table(path: Path) -> TableFile:
         path: a .csv, .tsv, .tab, .jsonl, .ndjson, .parquet or .pq file.
 
     Raises:
-        UserError: the file is missing, of another kind, or its header is malformed.
+        UserError: the file is missing, no regular file, of another kind, or its header is malformed.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise UserError(
             f"{path}: tables are read from {', '.join(_READERS)} files; convert it to one of them."
         )
-    try:
-        with open(path, "rb"):
-            pass
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist (seen from {Path.cwd()}); name a file that does.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); name a readable file.") from error
+    check_file(path)
     return reader(path)
 
 

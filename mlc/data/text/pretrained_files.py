@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mlc.errors import UserError
+from mlc.paths import home_path
 
 _SECONDS = 10  # until the hub must have answered
 _WANTED = ["config.json", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "*.model"]
@@ -37,7 +38,7 @@ def read_pretrained(model: str) -> PretrainedFiles:
         from transformers import AutoTokenizer
     except ImportError:
         raise missing_extra() from None
-    here = Path(model).expanduser()
+    here = home_path(model)
     folder = here if here.is_dir() else _from_hub(model)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))

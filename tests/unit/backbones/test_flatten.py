@@ -26,13 +26,15 @@ def test_it_has_nothing_to_train() -> None:
     assert not Flatten(inputs=numbers(3)).state_dict()
 
 
-def test_sparse_rows_are_made_dense() -> None:
+def test_sparse_rows_stay_sparse_and_are_announced() -> None:
     backbone = Flatten(inputs={"x": InputSpec("sparse", (4,))})
     x = SparseRows(
         torch.tensor([1, 3]), torch.tensor([0, 1]), torch.tensor([1, 1]), torch.tensor([2.0, 5]), 4
     )
     assert backbone.feature_sizes == {"pooled": 4}
-    assert backbone({"x": x})["pooled"].tolist() == [[0, 2, 0, 0], [0, 0, 0, 5]]
+    assert backbone.sparse_features == {"pooled"}
+    assert backbone({"x": x})["pooled"] is x
+    assert not Flatten(inputs=numbers(3)).sparse_features
 
 
 def test_a_text_is_refused() -> None:

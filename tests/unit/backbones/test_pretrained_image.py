@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -48,9 +48,12 @@ def test_grey_pictures_of_another_size_are_fitted(tmp_path: Path) -> None:
     torch.testing.assert_close(ours.eval()({"x": x})["pooled"], expected)
 
 
-def test_a_convolutional_model_gives_the_positions_of_its_map(tmp_path: Path) -> None:
+@pytest.mark.parametrize("channels_last", ["auto", True])
+def test_a_convolutional_model_gives_the_positions_of_its_map(
+    tmp_path: Path, channels_last: Literal["auto"] | bool
+) -> None:
     original, x = saved(RESNET, tmp_path), torch.randn(2, 3, 32, 32)
-    ours = backbone(tmp_path, (3, 32, 32))
+    ours = backbone(tmp_path, (3, 32, 32), channels_last=channels_last)
     ours.load_pretrained()
     map_BCHW = original(pixel_values=x).last_hidden_state
     features = ours.eval()({"x": x})

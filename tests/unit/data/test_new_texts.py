@@ -70,7 +70,7 @@ def test_numbers_go_beside_the_text() -> None:
         ("new.csv", b"title\nred\n", "has no column 'text'"),
         ("new.txt", b"red\n\xff\n", "line 2: the text is not UTF-8"),
         ("new.docx", b"", "tables are read from"),
-        ("new.txt", None, "cannot be read"),
+        ("new.txt", None, "does not exist"),
     ],
 )
 def test_what_cannot_be_read(

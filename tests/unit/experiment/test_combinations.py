@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from mlc.backbones.mlp import MLP
+from mlc.backbones.sparse_linear import SparseLinear
 from mlc.calibration.none import NoCalibration
 from mlc.decisions.fixed import FixedThreshold
 from mlc.errors import UserError
@@ -63,8 +64,10 @@ def check(settings: dict[str, Any], *, rows: int = 100, **kind: Any) -> None:
         ({"micro_batch_size": 2}, {"norm": "batch"}),
         ({}, {"coupled": True}),
         ({"micro_batch_size": 6}, {"coupled": True}),  # as large as the batch: nothing is cut
-        ({"compile": "default"}, {}),
+        ({"compile": "default", "deterministic": True}, {}),
         ({"detect_anomaly": True}, {}),
+        ({"profile_steps": 99, "max_steps": 3}, {}),
+        ({"profile_steps": 1, "overfit_batches": 1, "max_epochs": 3}, {}),
     ],
 )
 def test_what_goes_together(settings: dict[str, Any], kind: dict[str, Any]) -> None:
@@ -75,9 +78,19 @@ def test_what_goes_together(settings: dict[str, Any], kind: dict[str, Any]) -> N
     ("settings", "kind", "named"),
     [
         ({"compile": "default", "detect_anomaly": True}, {}, ["trainer.detect_anomaly", "trainer.compile"]),
+        ({"compile": "max-autotune", "deterministic": True}, {}, ["max-autotune", "trainer.deterministic"]),
         ({"batch_size": 1}, {"norm": "batch"}, ["trainer.batch_size=1", "batch normalisation"]),
         ({}, {"norm": "batch", "rows": 1}, ["1 training rows", "batch normalisation"]),
         ({"micro_batch_size": 1}, {"norm": "batch"}, ["trainer.micro_batch_size=1", "batch normalisation"]),
+        ({"micro_batch_size": 7}, {}, ["trainer.micro_batch_size=7", "trainer.batch_size=6"]),
+        ({"profile_steps": 1, "max_steps": 2}, {}, ["trainer.profile_steps=1", "after step 2:"]),
+        ({"profile_steps": 4, "max_epochs": 0}, {}, ["trainer.profile_steps=4", "after step 0:"]),
+        ({"profile_steps": 1, "max_epochs": 1}, {"rows": 12}, ["trainer.profile_steps=1", "after step 2:"]),
+        (
+            {"profile_steps": 1, "overfit_batches": 1, "max_epochs": 2},
+            {},
+            ["trainer.profile_steps=1", "after step 2:"],
+        ),
         ({"micro_batch_size": 5}, {"coupled": True}, ["SoftF1", "trainer.micro_batch_size=null"]),
         ({"micro_batch_size": 5}, {"coupled_beside": True}, ["SoftF1", "trainer.micro_batch_size=null"]),
     ],
@@ -128,7 +141,13 @@ def test_what_goes_together_but_not_as_one_may_expect_is_said() -> None:
     assert "micro batch" in cut
     (compiled,) = notes(compile="default")
     assert "trainer.compile" in compiled
+    assert "CUDA graphs" not in compiled
+    assert "CUDA graphs" in notes(compile="reduce-overhead")[0]
     assert combination_notes(tiny.settings(compile="default"), classifier(), "cuda") == []
+    sparse = classifier()
+    sparse.network.backbone.add_module("first", SparseLinear(4, 4))
+    (given_up,) = combination_notes(tiny.settings(compile="default"), sparse, "cuda")
+    assert "sparse rows" in given_up
 
 
 @pytest.mark.usefixtures("two")

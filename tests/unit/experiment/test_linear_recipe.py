@@ -34,6 +34,14 @@ def test_it_chooses_what_it_is_made_of() -> None:
     assert given == config(**CHOSEN, auxiliary="sigmoid", augmentation="flip"), "the given config was changed"
 
 
+def test_a_look_into_steps_is_refused_by_the_name_that_was_given() -> None:
+    given = config(**CHOSEN)
+    given["trainer"]["overfit_batches"] = 1  # what debug=overfit_batch puts there
+    given["choices"]["debug"] = "overfit_batch"
+    with pytest.raises(UserError, match=r"^debug=overfit_batch .* trainer=linear_baseline has no steps"):
+        read_recipe(given)
+
+
 def test_side_inputs_join_without_a_layer_between() -> None:
     join = linear()["join"]
     assert (join["feature"], join["widths"]) == ("pooled", [])

@@ -56,6 +56,41 @@ def test_what_may_change(write_run: WriteRun) -> None:
 
 
 @pytest.mark.parametrize(
+    ("dataset", "options", "places"),
+    [
+        ("digits", {}, None),
+        ("goemotions", {}, None),
+        ("table", {"dataset__path": "a.csv"}, "dataset.path"),
+        (
+            "table",
+            {"dataset__path": "a.csv", "dataset__picture_folder": "b"},
+            "dataset.path, dataset.picture_folder",
+        ),
+        ("images", {"dataset__folder": "a"}, "dataset.folder, dataset.table"),
+        ("svmlight", {"dataset__path": "a.svm"}, "dataset.path"),
+        ("svmlight", {"dataset__path": "a.svm", "dataset__test": "b.svm"}, "dataset.path, dataset.test"),
+        ("mulan", {}, "dataset.folder, dataset.train, dataset.test, dataset.labels"),
+        (
+            "yeast",
+            {"init_from": "first"},
+            "dataset.folder, dataset.train, dataset.test, dataset.labels, init_from",
+        ),
+    ],
+)
+def test_where_files_are_depends_on_the_data_set(
+    write_run: WriteRun, dataset: str, options: dict[str, Any], places: str | None
+) -> None:
+    old = write_run(dataset, **options)
+    with pytest.raises(UserError) as error:
+        read_rerun(old, ["MLC_DATA=x"])
+    files = f" and where its files are now ({places})" if places else ""
+    accepted = "hydra.run.dir=, trainer.device=" if files else "hydra.run.dir= and trainer.device="
+    assert f"beside rerun= only {accepted}{files} are accepted;" in str(error.value)
+    for key in (places or "").split(", ") if places else []:
+        read_rerun(old, [f"{key}=moved"])
+
+
+@pytest.mark.parametrize(
     "word",
     [
         *("seed=1", "head=softmax", "optimizer.lr=0.1", "trainer.max_epochs=4", "trainer", "-m"),

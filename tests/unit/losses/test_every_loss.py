@@ -128,3 +128,21 @@ def test_a_batch_of_weight_zero_costs_and_teaches_nothing(name: str) -> None:
     assert not loss_B.any()
     (gradient_BD,) = torch.autograd.grad(loss_B.sum(), raw_BD)
     assert not gradient_BD.any()
+
+
+@EVERY
+@pytest.mark.parametrize("unknown", [0.0, 0.3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_a_step_makes_smaller_is_the_mean_of_the_losses(
+    name: str, unknown: float, weighted: bool
+) -> None:
+    pair = PAIRS[name]
+    raw_BD, y_BL = random_rows(pair, unknown=unknown)
+    weight_B = torch.arange(ROWS) / 4 if weighted else None
+    raw_BD.requires_grad_()
+    loss, output = pair.loss(ALL), pair.output(raw_BD)
+    expected = loss(output, y_BL, weight_B).sum() / ROWS
+    found = loss.mean(output, y_BL, weight_B, all_known=unknown == 0)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(value, raw_BD, retain_graph=True)[0] for value in (found, expected)]
+    torch.testing.assert_close(*gradients)

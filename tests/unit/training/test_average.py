@@ -1,5 +1,6 @@
 """The moving average of the weights, against the recursion written out."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlc.training import finish
+from mlc.training import finish, step
 from mlc.training.run import run
 from mlc.training.run_files import RunFiles, load_facts
+from mlc.training.session import Session
 from tests.unit.training import tiny, tiny_job
+from tests.unit.training.test_step import always_bad
 from tests.unit.training.tiny import bits
 
 
-def history(**changes: Any) -> tuple[list[Tensor], list[Tensor], Any]:
+def followed(session: Session) -> tuple[list[Tensor], list[Tensor]]:
     """The weights before training and after every step, and the averages after every step, in float64."""
-    session = tiny.session(**changes)
 
     def flat(network: torch.nn.Module) -> Tensor:
         return torch.cat([p.detach().double().flatten() for p in network.parameters()])
@@ -28,7 +30,13 @@ def history(**changes: Any) -> tuple[list[Tensor], list[Tensor], Any]:
         averages.append(flat(session.evaluated))
 
     tiny.train(session, after_step=look, bad_step=lambda _: None)
-    return weights, averages, session
+    return weights, averages
+
+
+def history(**changes: Any) -> tuple[list[Tensor], list[Tensor], Any]:
+    """A session on the tiny problem, followed."""
+    session = tiny.session(**changes)
+    return *followed(session), session
 
 
 def recursion(weights: list[Tensor], decay: float) -> list[Tensor]:
@@ -89,3 +97,41 @@ def test_a_run_evaluates_it_keeps_it_and_ends_with_it(
         losses.append(float(tiny.loss()(raw, tiny.dataset().valid.y_NL).mean().detach()))
     assert state["position"]["ranked"][0] == [1, pytest.approx(losses[0], rel=1e-6)]
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+def on_the_device(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
+    """The session as it is on CUDA: whether a step is left out is a tensor, and the host does not look."""
+    asked = step._not_finite
+    monkeypatch.setattr(step, "_not_finite", lambda *given: torch.as_tensor(asked(*given)))
+    session.stepper._on_device = True
+    return session
+
+
+@pytest.mark.parametrize("bad_steps", [(), (2, 3, 7)])
+def test_a_step_that_is_left_out_does_not_count_also_where_the_host_does_not_know(
+    bad_steps: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, averages, states = {}, {}, {}
+    for where in ("host", "device"):
+        session = tiny.session(ema_decay=0.9, max_epochs=2)
+        if where == "device":
+            on_the_device(session, monkeypatch)
+        always_bad(session, set(bad_steps))
+        weights[where], averages[where] = followed(session)
+        states[where] = bits(session.state()["average"])
+    assert states["device"] == states["host"]
+    assert session.average is not None
+    assert session.average.state()["steps"] == 10 - len(bad_steps)
+    good = [weights["device"][0], *(w for i, w in enumerate(weights["device"][1:], 1) if i not in bad_steps)]
+    torch.testing.assert_close(averages["device"][-1], recursion(good, 0.9)[-1], atol=1e-6, rtol=1e-5)
+
+
+def test_a_step_that_only_overflowed_does_not_count_either() -> None:
+    session = tiny.session(ema_decay=0.9, max_epochs=2, precision="fp16")
+    session.stepper.restore({"scaler": {**session.stepper.state()["scaler"], "scale": 2.0**24}})
+    followed(session)
+    scale = session.stepper.state()["scaler"]["scale"]
+    overflowed = 24 - int(math.log2(scale))
+    assert overflowed > 0
+    assert session.average is not None
+    assert session.average.state()["steps"] == 10 - overflowed

@@ -17,7 +17,7 @@ from mlc.errors import UserError
 from mlc.training import checkpoint, files
 from mlc.training.checkpoint import load_checkpoint, save_checkpoint
 from mlc.training.checkpoints import Checkpoints
-from mlc.training.session import Position
+from mlc.training.position import Position
 from tests.unit.training.tiny import bits
 
 
@@ -242,6 +242,44 @@ def test_a_whole_file_of_another_kind_is_passed_over(whole: Checkpoints) -> None
     assert whole.newest().state is None
 
 
+@pytest.mark.parametrize(
+    "position",
+    [
+        {"best_epoch": "../../x"},
+        {"best_epoch": [2]},
+        {"best_epoch": -1},
+        {"ranked": [["../../x", 0.5]], "best_epoch": "../../x"},
+        {"epoch": 10**400},
+        None,
+        [],
+    ],
+)
+def test_a_position_that_no_run_comes_to_is_passed_over_and_leads_nowhere(
+    whole: Checkpoints, position: Any
+) -> None:
+    newest, before = whole.states()[:2]
+    victim = whole.folder.parent / "x.safetensors"
+    victim.write_bytes(b"not ours")
+    (whole.folder / "epoch_..").mkdir()
+    state = load_checkpoint(newest)
+    state["position"] = state["position"] | position if position else position
+    save_checkpoint(newest, state)
+    found = whole.newest()
+    assert found.state is not None
+    assert found.state["position"]["step"] == load_checkpoint(before)["position"]["step"]
+    assert "is damaged" in found.notes[0]
+    assert victim.read_bytes() == b"not ours"
+
+
+@pytest.mark.parametrize("other", ["os.system", 5, [], {"network": "os.system"}])
+def test_a_lost_network_is_not_taken_from_what_is_none(tmp_path: Path, other: Any) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    position = Position(2, 0, 9, [(2, 0.5)]).state()
+    checkpoints.save_state({"position": position, "average": other}, step=9, best_epochs=[2])
+    assert checkpoints.newest().state is None
+    assert not checkpoints.network(2).exists()
+
+
 def test_half_written_files_do_not_count(whole: Checkpoints) -> None:
     (whole.folder / ".step_000000000009.safetensors.tmp").write_bytes(b"half")
     found = whole.newest()
@@ -266,9 +304,8 @@ def test_a_lost_network_is_written_again_from_the_state_of_its_epoch(tmp_path: P
     network, average = {"w": torch.tensor([1.0])}, {"w": torch.tensor([2.0])}
 
     def state(epoch: int, batch: int) -> dict[str, Any]:
-        position = {"epoch": epoch, "batch": batch, "best_epoch": 2}
         return {
-            "position": position,
+            "position": Position(epoch, batch, 10 * epoch + batch, [(2, 0.5)]).state(),
             "network": network,
             "average": {"network": average} if averaged else None,
         }

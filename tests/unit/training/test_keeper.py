@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mlc.training import keeper
 from mlc.training.checkpoint import load_checkpoint
@@ -104,3 +105,58 @@ def test_only_the_main_process_writes(tmp_path: Path, monkeypatch: pytest.Monkey
     kept.save_network()
     kept.save_state()
     assert not list(tmp_path.iterdir())
+
+
+def saved(folder: Path) -> list[str]:
+    return sorted(path.name for path in RunFiles(folder).checkpoints.iterdir())
+
+
+def test_an_epoch_soon_after_a_checkpoint_waits_for_the_next_one(tmp_path: Path, clock: Clock) -> None:
+    kept, session = made(tmp_path, checkpoint_pause_s=1.0, keep_best=2)
+    kept.save_state()
+    before = saved(tmp_path)
+    session.position.epoch, session.position.step = 1, 5
+    session.position.ranked = [(1, 0.5)]
+    kept.epoch_ended(best=True, last=False)
+    assert saved(tmp_path) == before
+    first = bits(dict(session.evaluated.state_dict()))
+    with torch.no_grad():
+        for parameter in session.network.parameters():
+            parameter.add_(1)
+    clock.now_s += 1.0
+    session.position.epoch, session.position.step = 2, 10
+    session.position.ranked = [(2, 0.25), (1, 0.5)]
+    kept.epoch_ended(best=True, last=False)
+    assert saved(tmp_path) == [
+        *("epoch_000001.safetensors", "epoch_000002.safetensors"),
+        *("step_000000000000.safetensors", "step_000000000010.safetensors"),
+    ]
+    folder = RunFiles(tmp_path).checkpoints
+    assert bits(load_checkpoint(folder / "epoch_000001.safetensors")["network"]) == first
+    assert bits(load_checkpoint(folder / "epoch_000002.safetensors")["network"]) != first
+
+
+def test_a_network_that_waits_is_not_written_once_better_ones_have_come(tmp_path: Path, clock: Clock) -> None:
+    kept, session = made(tmp_path, checkpoint_pause_s=1.0)
+    session.position.epoch, session.position.ranked = 1, [(1, 0.5)]
+    kept.epoch_ended(best=True, last=False)
+    session.position.epoch, session.position.ranked = 2, [(2, 0.25)]
+    kept.epoch_ended(best=True, last=True)  # the last epoch waits for nothing
+    assert saved(tmp_path) == ["epoch_000002.safetensors", "step_000000000000.safetensors"]
+
+
+def test_of_the_networks_that_wait_only_the_best_stay_in_memory(tmp_path: Path, clock: Clock) -> None:
+    kept, session = made(tmp_path, checkpoint_pause_s=1.0, keep_best=2)
+    for epoch in range(1, 20):
+        session.position.epoch = epoch
+        assert session.position.rank(1 / epoch, sign=-1, keep=2)
+        kept.epoch_ended(best=True, last=False)
+    assert set(kept._waiting) == {18, 19}
+
+
+def test_a_checkpoint_that_is_due_does_not_wait_for_the_pause(tmp_path: Path, clock: Clock) -> None:
+    kept, session = made(tmp_path, checkpoint_pause_s=1.0, checkpoint_every_steps=3)
+    for epoch in range(1, 5):
+        session.position.epoch, session.position.step = epoch, 2 * epoch
+        kept.epoch_ended(best=False, last=False)
+    assert saved(tmp_path) == ["step_000000000006.safetensors"]

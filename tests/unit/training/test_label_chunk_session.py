@@ -16,6 +16,7 @@ from mlc.inputs import MAIN
 from mlc.losses.binary_cross_entropy import BinaryCrossEntropy
 from mlc.model import Network
 from mlc.training.checkpoint import load_checkpoint, save_checkpoint
+from mlc.training.faults import describe
 from mlc.training.label_chunk_check import cut_labels
 from mlc.training.schedules import Constant
 from mlc.training.session import Session
@@ -55,6 +56,7 @@ def steps(trained: Session, rows: list[Tensor]) -> None:
         trained.stepper.begin()
         trained.stepper.backward(trained.objective(split.select(rows_B)))
         assert not trained.stepper.step()
+        trained.position.step += 1
 
 
 @pytest.mark.parametrize(
@@ -98,12 +100,38 @@ def test_auto_is_a_number_of_labels():
 def test_a_step_that_is_not_finite_changes_no_weight(bad):
     trained = session(chunk=4)
     steps(trained, ROWS[:2])
-    before = copy.deepcopy(trained.network.state_dict())
+    before = copy.deepcopy([trained.network.state_dict(), trained.optimizer.state_dict()["state"]])
     x = sparse_inputs()
     x.values_M[0] = bad
     split = Split(inputs={MAIN: x}, y_NL=label_rows(dense_targets()), sparse_batches=True)
     trained.stepper.begin()
     trained.stepper.backward(trained.objective(split.select(torch.arange(B))))
     assert trained.stepper.step()
-    for name, value in before.items():
-        assert torch.equal(trained.network.state_dict()[name], value), name
+    after = [trained.network.state_dict(), trained.optimizer.state_dict()["state"]]
+    assert tiny.bits(after) == tiny.bits(before)
+    assert trained.moved_labels == 0
+
+
+@pytest.mark.parametrize(("update", "moved"), [("in_pass", 8), ("at_step", 0)])
+def test_a_chunk_that_is_not_finite_is_found_too_late_for_those_before_it_and_this_is_said(update, moved):
+    trained, told, weights = session(chunk=4, label_update=update, max_epochs=1, batch_size=4), [], []
+    layer = trained.network.head.logits
+    split = Split(inputs={MAIN: sparse_inputs()}, y_NL=label_rows(dense_targets()), sparse_batches=True)
+
+    def spoil() -> None:
+        weights.append([layer.weight_KDC.detach().clone(), layer.bias_L.detach().clone()])
+        if len(weights) == 1:
+            layer.weight_KDC.data[2] = weights[0][0][2] = torch.nan  # weights that have run away
+
+    tiny.train(trained, split, bad_step=told.append, after_step=spoil)
+    assert [(bad.step, bad.moved_labels) for bad in told][:1] == [(2, moved)]
+    (before_KDC, before_L), (after_KDC, after_L) = weights[:2]
+    assert torch.equal(after_L, before_L)
+    changed = [
+        not torch.equal(after_DC, before_DC)
+        for after_DC, before_DC in zip(after_KDC, before_KDC, strict=True)
+    ]
+    assert changed[:2] == [moved > 0] * 2
+    said = describe(told[0], split, [f"label {i}" for i in range(11)])
+    assert ("the weights stay; " in said) == (moved == 0)
+    assert ("the weights stay but for those of 8 of 11 labels" in said) == (moved == 8)

@@ -117,6 +117,8 @@ def gradients(network: Network) -> dict[str, Tensor]:
         if name.endswith("weight_KDC"):
             name = name.replace("weight_KDC", "weight")
             found[name] = parameter.grad.permute(0, 2, 1).flatten(0, 1)[:L]
+        elif name.endswith("weight_DL"):
+            found[name.replace("weight_DL", "weight")] = parameter.grad.T
         else:
             found[name.replace("bias_L", "bias")] = parameter.grad
     return found

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 from mlc.errors import Fault, UserError
+from mlc.training import processes
 from mlc.training.checkpoint import load_checkpoint, save_checkpoint
 from mlc.training.evaluation import run_network
 from mlc.training.loop import StepReport, nothing_left
 from mlc.training.order import epoch_order
+from mlc.training.position import Position
 from mlc.training.schedules import Cosine, Plateau, Schedule
-from mlc.training.session import Position, Session
+from mlc.training.session import Session
 from tests.unit.training import tiny
 from tests.unit.training.tiny import bits
 
@@ -179,6 +181,35 @@ def test_the_schedule_hears_whether_it_improved() -> None:
     assert heard == improvements == [True, False, True, False]
 
 
+def test_of_several_processes_each_decides_by_the_number_of_the_main_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or one stops, or cuts its rate, and the others wait for it for ever."""
+    main, own = [3.0, 2.0, 2.0, 2.0], [3.0, 2.0, 1.9999999, 1.9999998, 1.0]
+
+    def session_of(values: list[float]) -> tuple[Session, list[bool]]:
+        schedule = Plateau(warmup_epochs=0.0, patience=1, gamma=0.5)
+        return scripted(values, patience=2, max_epochs=5, keep_best=2, schedule=schedule)
+
+    (first, kept), script = session_of(main), iter(main)
+    asked: list[float | None] = []
+    monkeypatch.setattr(processes, "of_main", lambda value: asked.append(value) or next(script))
+    second, kept_too = session_of(own)
+    assert asked == own[:4], "it stops with the main one"
+    assert kept_too == kept == [True, True, True, False]
+    assert second.position.ranked == first.position.ranked
+    assert second.schedule.state() == first.schedule.state() == {"cuts": 2, "bad_epochs": 0}
+
+
+@pytest.mark.parametrize("of_main", [None, math.nan])
+def test_what_the_main_process_has_not_measured_ends_all(
+    of_main: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "of_main", lambda _: of_main)
+    with pytest.raises(UserError if of_main is None else Fault):
+        train(tiny.session(), lambda: {"loss": 1.0})
+
+
 @pytest.mark.parametrize("metrics", [{}, {"micro_f1": 0.5}])
 def test_a_monitored_metric_that_is_not_there_is_the_users_to_change(metrics: dict[str, float]) -> None:
     with pytest.raises(UserError, match=r"^trainer\.monitor=loss is not defined"):
@@ -190,11 +221,16 @@ def test_a_monitored_metric_that_becomes_nan_is_a_fault() -> None:
         train(tiny.session(), lambda: {"loss": math.nan})
 
 
-def test_reports_tell_of_all_rows_since_the_last() -> None:
-    losses, reports, loss = [], [], tiny.loss()
-    loss.register_forward_hook(lambda _, __, loss_B: losses.append(loss_B))
-    session = tiny.session(of_loss=loss, max_epochs=1, log_every_steps=2)
+def test_reports_tell_of_all_rows_since_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, targets, reports = [], [], []
+    session = tiny.session(max_epochs=1, log_every_steps=2)
+    session.network.head.register_forward_hook(lambda _, __, output: outputs.append(output))
+    part = session.part
+    monkeypatch.setattr(
+        session, "part", lambda batch, share: (targets.append(batch.y_BL), part(batch, share=share))[1]
+    )
     train(session, lambda: {"loss": 1.0}, report=reports.append)
+    losses = [tiny.loss()(output, y_BL) for output, y_BL in zip(outputs, targets, strict=True)]
     assert [len(loss_B) for loss_B in losses] == [6, 6, 6, 6, 7], "the single row joins the batch before"
     assert [report.step for report in reports] == [2, 4, 5]
     expected = [torch.cat(losses[:2]), torch.cat(losses[2:4]), losses[4]]

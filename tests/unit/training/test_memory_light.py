@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mlc.rows import RowPerInput
 from mlc.training.memory_light import Adafactor, BlockedWeight, LightAdam, RowAdagrad
+
+ADAFACTOR = {"lr": 0.01, "decay_power": 0.8, "clip": 1.0, "weight_decay": 0.0}
 
 
 def gradients(*shape: int, steps: int = 5) -> list[Tensor]:
@@ -100,11 +103,21 @@ def test_the_blocks_of_a_weight_are_treated_one_by_one():
     """As if each block were the weight of a layer of its own."""
     blocks_KDC = BlockedWeight(torch.zeros(2, 5, 3))
     layers = [nn.Parameter(torch.zeros(3, 5)) for _ in range(2)]
-    options = {"lr": 0.01, "decay_power": 0.8, "clip": 1.0, "weight_decay": 0.0}
-    train(Adafactor(params=[blocks_KDC], **options), blocks_KDC, gradients(2, 5, 3))
+    train(Adafactor(params=[blocks_KDC], **ADAFACTOR), blocks_KDC, gradients(2, 5, 3))
     for block, layer in enumerate(layers):
-        train(Adafactor(params=[layer], **options), layer, [g[block].T for g in gradients(2, 5, 3)])
+        train(Adafactor(params=[layer], **ADAFACTOR), layer, [g[block].T for g in gradients(2, 5, 3)])
         torch.testing.assert_close(blocks_KDC[block].T, layer)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda p: RowAdagrad(params=[p], lr=0.1, eps=1e-10), lambda p: Adafactor(params=[p], **ADAFACTOR)],
+)
+def test_a_weight_for_sparse_rows_is_that_of_a_dense_layer_turned_around(make):
+    weight_LD, weight_DL = nn.Parameter(torch.ones(3, 4)), RowPerInput(torch.ones(4, 3))
+    train(make(weight_LD), weight_LD, gradients(3, 4))
+    train(make(weight_DL), weight_DL, [gradient.T for gradient in gradients(3, 4)])
+    torch.testing.assert_close(weight_DL.T, weight_LD)
 
 
 def test_pictures_in_channels_last_are_changed_in_place():

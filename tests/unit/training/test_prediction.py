@@ -2,6 +2,7 @@ import csv
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from mlc.heads.levels import LevelsHead
 from mlc.losses.factorised import FactorisedLoss
 from mlc.losses.negative_log_likelihood import NegativeLogLikelihood
 from mlc.model import Classifier, Network
+from mlc.training import prediction
 from mlc.training.csv_cells import text_of
 from mlc.training.prediction import Kept, predict_file, predict_text
 from tests.unit.training import tiny
@@ -303,3 +305,37 @@ def test_kept_columns_of_no_rows(classifier: Classifier, tmp_path: Path) -> None
     path = tmp_path / "out.csv"
     predict_file(classifier, iter([]), path, label_names=tiny.NAMES, kept=Kept(("id",), []))
     assert read_csv(path) == [["row", "id", "decided", *tiny.NAMES]]
+
+
+@pytest.mark.parametrize("rule", ["threshold", "top_k"])
+def test_of_very_many_labels_the_best_are_written(
+    classifier: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    made = replace(classifier, calibrator=NoCalibration(n_labels=tiny.LABELS))
+    if rule == "top_k":
+        made = replace(made, decision=TopK(n_labels=tiny.LABELS, k=1))
+    decided_NL, p_NL = expected(made)
+    monkeypatch.setattr(prediction, "MOST_LABELS", 2)
+    settings = tiny.settings(label_chunk=2)
+    for ending in ("csv", "jsonl"):
+        predict_file(made, chunks(), tmp_path / f"out.{ending}", label_names=tiny.NAMES, by_labels=settings)
+    predict_file(made, [], tmp_path / "empty.csv", label_names=tiny.NAMES, by_labels=settings)
+    header, *rows = read_csv(tmp_path / "out.csv")
+    assert [header] == read_csv(tmp_path / "empty.csv")
+    assert header == ["row", "decided", "best 1", "probability 1", "best 2", "probability 2"]
+    best_N2 = p_NL.topk(2)
+    lines = read_jsonl(tmp_path / "out.jsonl")
+    for i, (row, line) in enumerate(zip(rows, lines, strict=True)):
+        names = [tiny.NAMES[label] for label in best_N2.indices[i].tolist()]
+        assert [text_of(cell) for cell in row[2::2]] == names
+        assert [float(cell) for cell in row[3::2]] == pytest.approx(best_N2.values[i].tolist(), rel=1e-5)
+        chosen = [name for name, is_in in zip(tiny.NAMES, decided_NL[i], strict=True) if is_in]
+        assert line["decided"] == chosen
+        probabilities = line["probabilities"]
+        assert isinstance(probabilities, dict)
+        assert list(probabilities) == names
+    x_ND = tiny.split(ROWS, 3).inputs["x"]
+    assert isinstance(x_ND, Tensor)
+    text = predict_text(made, {"x": x_ND[:1]}, label_names=("a", "b", "c"), by_labels=settings)
+    assert len(text.splitlines()) == 3
+    assert text.startswith("* " if decided_NL[0, best_N2.indices[0, 0]] else "  ")

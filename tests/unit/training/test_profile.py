@@ -1,15 +1,20 @@
 """The profiler's record of a few steps."""
 
 import json
+import os
 from pathlib import Path
 
+import pytest
 import torch
 
 from mlc.training.profile import profiled
 from tests.unit.training import tiny
 
 
-def test_it_writes_a_trace_and_a_table_of_the_steps_after_the_first_two(tmp_path: Path) -> None:
+def test_it_writes_a_trace_and_a_table_of_the_steps_after_the_first_two(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KINETO_LOG_LEVEL", raising=False)
     tables: list[str] = []
     with profiled(
         tiny.settings(profile_steps=2), folder=tmp_path / "profile", tell=tables.append
@@ -18,6 +23,9 @@ def test_it_writes_a_trace_and_a_table_of_the_steps_after_the_first_two(tmp_path
             with torch.profiler.record_function(f"number {step}"):
                 torch.ones(8, 8) @ torch.ones(8, 8)
             after_step()
+    # What is written in C++ says nothing on the terminal.
+    assert capfd.readouterr() == ("", "")
+    assert "KINETO_LOG_LEVEL" not in os.environ
     (trace,) = (tmp_path / "profile").glob("*.pt.trace.json")
     events = {event["name"] for event in json.loads(trace.read_text())["traceEvents"] if "name" in event}
     assert {name for name in events if name.startswith("number ")} == {"number 2", "number 3"}

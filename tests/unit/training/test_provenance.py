@@ -98,6 +98,12 @@ def test_a_damaged_file_is_a_sentence(job: Job, change: Any) -> None:
         Provenance.read(job.folder)
 
 
+def test_a_file_that_is_nested_without_end_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "provenance.json").write_text("[" * 200_000)
+    with pytest.raises(UserError, match=r"provenance.json cannot be read .*: delete it"):
+        Provenance.read(tmp_path)
+
+
 def test_a_resumed_run_has_another_sitting(job: Job) -> None:
     made = Provenance.of(job)
     assert made.resumed(job) == replace(made, sittings=(*made.sittings, *made.sittings))

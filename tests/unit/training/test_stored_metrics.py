@@ -18,7 +18,15 @@ def test_metrics_are_read_by_split_and_name(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == {"valid micro_f1": 0.5, "valid nll": None, "test rows": 7}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"splits": []}', '{"splits": {"test": 1}}'])
+HUGE = f'{{"splits": {{"test": {{"rows": 1{"0" * 400}}}}}}}'  # more than a float can be
+DEEP = "[" * 200_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", '{"splits": []}', '{"splits": {"test": 1}}', HUGE, DEEP],
+    ids=lambda text: str(text)[:30],
+)
 def test_what_are_no_results(tmp_path: Path, text: str) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(UserError, match=r"results\.json cannot be read"):

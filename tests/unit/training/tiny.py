@@ -59,6 +59,7 @@ def settings(**changes: Any) -> TrainerSettings:
         "patience": None,
         "log_every_steps": 2,
         "separate_fit": False,
+        "checkpoint_pause_s": 0.0,
         "memory_limit_mb": 100.0,
     }
     return TrainerSettings(**(values | changes))

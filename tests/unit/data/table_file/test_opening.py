@@ -22,5 +22,5 @@ def test_a_file_that_is_not_there_or_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"t\.csv does not exist"):
         open_table(tmp_path / "t.csv")
     (tmp_path / "f.csv").mkdir()
-    with pytest.raises(UserError, match=r"f\.csv cannot be read"):
+    with pytest.raises(UserError, match=r"f\.csv is a folder"):
         open_table(tmp_path / "f.csv")
