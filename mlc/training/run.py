@@ -70,7 +70,7 @@ class _Run:
     def __init__(self, job: Job, found: Found | None, stack: ExitStack):
         self._job = job
         self._files = files = RunFiles(job.folder)
-        self._session = session = _session(job)
+        self._session = session = make_session(job)
         self._keeper = Keeper(files, session)
         self._validated: Evaluation | None = None
         self._state = None if found is None else found.state
@@ -306,7 +306,8 @@ def why_finished(folder: Path, found: Found, settings: TrainerSettings) -> str:
     )
 
 
-def _session(job: Job) -> Session:
+def make_session(job: Job) -> Session:
+    """The state of a new run: network, optimiser, schedule and random numbers."""
     settings = job.settings
     job.classifier.to(job.device)
     torch.manual_seed(job.seed + processes.rank())
