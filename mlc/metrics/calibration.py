@@ -81,10 +81,17 @@ def calibration_sums(p_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None)
     squared_error = sums_3KL.new_zeros(())
     for rows in row_slices(p_BL):
         few_BL = None if count_BL is None else count_BL[rows]
-        squared_error += grand_total(torch.where(true_BL[rows], 1 - p_BL[rows], p_BL[rows]).square_(), few_BL)
-        by_bins = few_BL is not None or not p_BL.is_cpu
-        if by_bins or not _add_mostly_low(sums_3KL, p_BL[rows], true_BL[rows]):
-            _add_any(sums_3KL, p_BL[rows], true_BL[rows], few_BL)
+        if few_BL is None and p_BL.is_cpu:
+            place_P = places(true_BL[rows])
+            # (p - 1)² is p² + 1 - 2p: most targets are 0, and what all entries cost is one pass.
+            squared_error += torch.linalg.vector_norm(p_BL[rows], dtype=torch.float64).square()
+            squared_error += (1 - 2 * p_BL[rows].flatten()[place_P].double()).sum()
+            if _add_mostly_low(sums_3KL, p_BL[rows], place_P):
+                continue
+        else:
+            error_BL = p_BL[rows].double() - true_BL[rows].double()
+            squared_error += grand_total(error_BL.square_(), few_BL)
+        _add_any(sums_3KL, p_BL[rows], true_BL[rows], few_BL)
     rows_KL, probability_KL, positives_KL = sums_3KL
     return CalibrationSums(rows_KL, probability_KL, positives_KL, squared_error)
 
@@ -98,25 +105,24 @@ def _add_any(sums_3KL: Tensor, p_BL: Tensor, true_BL: Tensor, count_BL: Tensor |
         sums_KL.scatter_add_(0, bin_BL, values_BL)
 
 
-def _add_mostly_low(sums_3KL: Tensor, p_BL: Tensor, true_BL: Tensor) -> bool:
+def _add_mostly_low(sums_3KL: Tensor, p_BL: Tensor, true_P: Tensor) -> bool:
     """The same where most entries are in the lowest bin, as with many labels; else it adds nothing: False.
 
-    What is summed without bins costs a fifth. Each entry counts 1, and all are on the CPU.
+    What is summed without bins costs a fifth. Each entry counts 1, all are on the CPU, and the positives are
+    at these places.
     """
-    high_BL = p_BL * BINS >= 1
-    place_P = places(high_BL)
-    if len(place_P) > _FEW * p_BL.numel():
+    high_P = places(p_BL * BINS >= 1)
+    if len(high_P) > _FEW * p_BL.numel():
         return False
     n_labels = p_BL.shape[1]
-    p_P = p_BL.flatten()[place_P]
-    at_P = _bin_of(p_P) * n_labels + place_P % n_labels
+    p_P, label_P = p_BL.flatten()[high_P].double(), high_P % n_labels
+    at_P = _bin_of(p_BL.flatten()[high_P]) * n_labels + label_P
     rows, probability, positives = sums_3KL.view(3, -1)
     rows.index_add_(0, at_P, rows.new_ones(()).expand(at_P.shape))
-    probability.index_add_(0, at_P, p_P.double())
-    sums_3KL[0, 0] += len(p_BL) - torch.bincount(place_P % n_labels, minlength=n_labels)
-    sums_3KL[1, 0] += p_BL.masked_fill(high_BL, 0).sum(0, dtype=torch.float64)
-    place_P = places(true_BL)
-    at_P = _bin_of(p_BL.flatten()[place_P]) * n_labels + place_P % n_labels
+    probability.index_add_(0, at_P, p_P)
+    sums_3KL[0, 0] += len(p_BL) - torch.bincount(label_P, minlength=n_labels)
+    sums_3KL[1, 0] += p_BL.sum(0, dtype=torch.float64).index_add_(0, label_P, p_P, alpha=-1)
+    at_P = _bin_of(p_BL.flatten()[true_P]) * n_labels + true_P % n_labels
     positives.index_add_(0, at_P, positives.new_ones(()).expand(at_P.shape))
     return True
 
