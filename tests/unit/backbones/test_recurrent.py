@@ -44,6 +44,17 @@ def test_last_is_the_state_after_the_last_word(cell: str, layers: int) -> None:
         torch.testing.assert_close(features["pooled"][row], states_alone(model, row)[-1])
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_texts_of_equal_length_need_no_packing_and_give_the_same(bidirectional: bool) -> None:
+    model = recurrent(bidirectional=bidirectional)
+    mixed = model({"x": TEXTS})
+    for row in range(3):
+        text = TEXTS[row : row + 1, : LENGTHS[row]]
+        alone = model({"x": text.expand(2, -1)})
+        torch.testing.assert_close(alone["pooled"], mixed["pooled"][row].expand(2, -1))
+        torch.testing.assert_close(alone["tokens"][1], mixed["tokens"][row, : LENGTHS[row]])
+
+
 def test_both_directions_end_where_they_have_read_all() -> None:
     model = recurrent(bidirectional=True)
     features = model({"x": TEXTS})
