@@ -307,7 +307,7 @@ def test_a_signal_stops_the_program_within_the_epoch_and_it_says_how_to_go_on(
     [
         ("mlc.training.objective.objective", 8, 8),  # in a step: after it
         ("mlc.training.run.predict_split", 2, 10),  # in a validation: at once
-        (SAVE, 7, 5),  # while the network of epoch 1 is kept: after its state is kept, too
+        (SAVE, 7, 6),  # while the network of epoch 1 is kept: after the next step
         ("mlc.training.finish.evaluate", 1, 25),  # at the end: at once
     ],
 )

@@ -48,7 +48,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, source: Source) -> None:
     found = SimpleNamespace(
         classifier=classifier,
         facts=SimpleNamespace(label_names=tiny.NAMES, preparation={}),
-        recipe=SimpleNamespace(source=source, makers={}),
+        recipe=SimpleNamespace(source=source, makers={}, settings=tiny.settings()),
     )
     monkeypatch.setattr("mlc.predict.read_trained_run", lambda folder: found)
 

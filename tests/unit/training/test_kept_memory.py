@@ -1,99 +1,48 @@
-import contextlib
+import os
 import platform
-import resource
+import subprocess
 import sys
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import torch
 
-from mlc.training.kept_memory import kept_memory
-from mlc.training.numerics import measuring, numerics
-from tests.unit.training import tiny
+from mlc.training import kept_memory
+from tests.unit.training import kept_memory_work as work
 
-NUMBERS = 2**24  # of 64 MB: above what glibc keeps by itself
-PAGES = NUMBERS * 4 // 4096
-
-glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this system has no glibc")
+CHECKOUT = Path(__file__).parents[3]
+GLIBC = platform.libc_ver()[0] == "glibc"
+FREE = {name: text for name, text in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
 
 
-@pytest.fixture(autouse=True)
-def _nobody_has_decided(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("GLIBC_TUNABLES", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"):
-        monkeypatch.delenv(name, raising=False)
+def ending(name: str, environment: dict[str, str]) -> tuple[str, int, str]:
+    """How a function of kept_memory_work ends in a new process."""
+    ended = subprocess.run(
+        [sys.executable, "-m", work.__name__, name],
+        env=environment,
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return name, ended.returncode, ended.stderr[-1000:]
 
 
-def faults() -> int:
-    """The fewest page faults of a tensor, of some that are made and freed."""
-    counted = []
-    for _ in range(8):
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(NUMBERS)
-        counted.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    return min(counted)
+@pytest.mark.skipif(not GLIBC, reason="this system has no glibc")
+def test_in_processes_of_their_own() -> None:
+    asked = {
+        work.freed_memory_is_used_again_and_given_back_after_the_block: FREE,
+        work.what_is_free_goes_back_after_a_measurement_but_not_each_time: FREE,
+        work.an_error_ends_it_too: FREE,
+        work.labels_in_chunks_keep_nothing: FREE,
+        work.where_somebody_has_decided_nothing_is_done: FREE | {"MALLOC_TRIM_THRESHOLD_": "1000"},
+    }
+    with ThreadPoolExecutor(2) as pool:
+        endings = list(pool.map(ending, [function.__name__ for function in asked], asked.values()))
+    assert endings == [(name, 0, "") for name, _, _ in endings]
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1])
-
-
-@glibc
-def test_freed_memory_is_used_again_and_given_back_after_the_block() -> None:
-    before = resident()
-    with kept_memory():
-        assert faults() < PAGES / 10
-        assert resident() > before + PAGES / 2
-    assert resident() < before + PAGES / 2
-
-
-@glibc
-def test_what_is_free_goes_back_after_a_measurement_but_not_each_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    before, now = resident(), [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with numerics(tiny.settings()):
-        now[0] += 60
-        with measuring():
-            torch.ones(NUMBERS)
-            assert resident() > before + PAGES / 2
-        assert resident() < before + PAGES / 2
-        now[0] += 1
-        with measuring():
-            torch.ones(NUMBERS)
-        assert resident() > before + PAGES / 2
-        now[0] += 60
-        with measuring():
-            pass
-        assert resident() < before + PAGES / 2
-
-
-@glibc
-def test_an_error_ends_it_too() -> None:
-    before = resident()
-    with contextlib.suppress(ZeroDivisionError), kept_memory():
-        torch.ones(NUMBERS)
-        raise ZeroDivisionError
-    assert resident() < before + PAGES / 2
-
-
-@pytest.mark.parametrize("decided", ["environment", "system"])
-def test_where_somebody_has_decided_or_there_is_no_glibc_nothing_is_done(
-    decided: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if decided == "environment":
-        monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
-    else:
-        monkeypatch.setattr(sys, "platform", "darwin")
-    before = resident() if Path("/proc").exists() else 0
-    with kept_memory():
-        torch.ones(NUMBERS)
-        assert not Path("/proc").exists() or resident() < before + PAGES / 2
-
-
-def test_labels_in_chunks_keep_nothing() -> None:
-    before = resident() if Path("/proc").exists() else 0
-    with numerics(tiny.settings(label_chunk="auto")):
-        torch.ones(NUMBERS)
-        assert not Path("/proc").exists() or resident() < before + PAGES / 2
+def test_without_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with kept_memory.kept_memory():
+        assert kept_memory._kept == []

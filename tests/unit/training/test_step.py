@@ -78,13 +78,21 @@ def bad_input(session: Session, split: Split, step: int) -> None:
 
 
 def bad_loss(session: Session, split: Split, step: int) -> None:
-    calls = []
+    change_losses(session, {step}, math.nan)
 
-    def change(module: nn.Module, given: Any, loss_B: Tensor) -> Tensor:
+
+def change_losses(session: Session, steps: set[int], factor: float) -> None:
+    """Multiply the losses of these steps, of micro-batches if there are any."""
+    calls: list[int] = []
+    loss = session._objective._loss[0]  # type: ignore[union-attr, index]
+    mean = loss.mean  # type: ignore[union-attr]
+
+    def changed(*given: Any, **options: Any) -> Tensor:
         calls.append(1)
-        return loss_B * (math.nan if len(calls) == step else 1.0)
+        value: Tensor = mean(*given, **options)
+        return value * (factor if len(calls) in steps else 1.0)
 
-    loss_of(session).register_forward_hook(change)
+    loss.mean = changed  # type: ignore[union-attr, assignment]
 
 
 def bad_gradient(session: Session, split: Split, step: int) -> None:
@@ -99,10 +107,6 @@ def bad_gradient(session: Session, split: Split, step: int) -> None:
             output.logits_BL.register_hook(lambda gradient: gradient * math.inf)  # type: ignore[attr-defined]
 
     session.network.head.register_forward_hook(look)
-
-
-def loss_of(session: Session) -> nn.Module:
-    return session._objective._loss[0]  # type: ignore[union-attr, index, return-value]
 
 
 def rows_of(session: Session, step: int) -> Tensor:
@@ -183,13 +187,7 @@ def test_the_mean_loss_of_a_report_leaves_bad_steps_out() -> None:
 
 
 def always_bad(session: Session, steps: set[int]) -> None:
-    calls = []
-
-    def change(module: nn.Module, given: Any, loss_B: Tensor) -> Tensor:
-        calls.append(1)
-        return loss_B * (math.inf if len(calls) in steps else 1.0)
-
-    loss_of(session).register_forward_hook(change)
+    change_losses(session, steps, math.inf)
 
 
 def test_too_many_in_a_row_stop_the_run_and_keep_the_weights() -> None:
