@@ -4,8 +4,20 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from mlc import early_signals
+
+if __name__ == "__main__":  # what comes next takes seconds
+    early_signals.listen()
+
 from mlc.experiment.assemble import TrainedRun, read_trained_run
-from mlc.experiment.command_line import existing_folder, exit_code, helped, read_words, with_trust
+from mlc.experiment.command_line import (
+    existing_folder,
+    exit_code,
+    helped,
+    read_words,
+    refuse_several,
+    with_trust,
+)
 from mlc.experiment.safe_yaml import parse_yaml
 from mlc.training.measure_again import measure_again, measure_otherwise
 from mlc.training.report import label_table, summary_table
@@ -27,6 +39,7 @@ def evaluate(words: Sequence[str]) -> None:
     """
     if helped(words, USAGE):
         return
+    refuse_several("mlc.evaluate")
     options, rest = _take_options(words)
     values = read_words(rest, usage=USAGE, known=["run", *_OTHERWISE], required=["run"])
     folder = existing_folder(values.pop("run"), key="run")
@@ -65,4 +78,4 @@ def _measure_otherwise(trained: TrainedRun) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    early_signals.run(main)

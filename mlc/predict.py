@@ -10,12 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from mlc import early_signals
+
+if __name__ == "__main__":  # what comes next takes seconds
+    early_signals.listen()
+
 from mlc.data.dataset import TextSource
 from mlc.data.table_file.base import TableFile
 from mlc.data.table_file.opening import open_table
 from mlc.errors import UserError
 from mlc.experiment.assemble import TrainedRun, read_trained_run
-from mlc.experiment.command_line import existing_folder, exit_code, helped, read_words, with_trust
+from mlc.experiment.command_line import (
+    existing_folder,
+    exit_code,
+    helped,
+    read_words,
+    refuse_several,
+    with_trust,
+)
 from mlc.paths import home_path
 from mlc.training.prediction import Kept, predict_file, predict_text
 from mlc.training.settings import TrainerSettings
@@ -45,6 +57,7 @@ def predict(words: Sequence[str]) -> None:
     """Write the probabilities of all labels and the decided set for every row of the input."""
     if helped(words, USAGE):
         return
+    refuse_several("mlc.predict")
     keys = ["run", "input", "output"]
     values = read_words(words, usage=USAGE, known=[*keys, "keep", "text"], required=["run"])
     if "text" in values:
@@ -143,4 +156,4 @@ def _by_labels(trained: TrainedRun) -> TrainerSettings | None:
 
 
 if __name__ == "__main__":
-    main()
+    early_signals.run(main)

@@ -6,6 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mlc import early_signals
+
+if __name__ == "__main__":  # what comes next takes seconds
+    early_signals.listen()
+
 from mlc.errors import Stopped, UserError
 from mlc.experiment.assemble import make_job, read_run_config
 from mlc.experiment.changes import changes
@@ -136,7 +141,8 @@ def rerun(old: Path, words: Sequence[str]) -> None:
 def _run(job: Job, *, found: Found | None) -> None:
     way = f"go on with python -m mlc.train resume={shlex.quote(str(job.folder))}"
     try:
-        run(job, found=found)
+        with processes.gone_explained(way):
+            run(job, found=found)
     except Stopped as stop:
         raise Stopped(f"{stop}; {way}") from None
     except KeyboardInterrupt:
@@ -170,4 +176,4 @@ def _newest(folder: Path) -> Found:
 
 
 if __name__ == "__main__":
-    main()
+    early_signals.run(main)

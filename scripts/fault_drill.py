@@ -50,8 +50,9 @@ class Ending:
 class Drill:
     """One folder with a table, the undisturbed runs, and what became of the others."""
 
-    def __init__(self, folder: Path, *, seed: int, heads: Sequence[str]):
+    def __init__(self, folder: Path, *, seed: int, heads: Sequence[str], within_s: float):
         self._folder = folder
+        self._within_s = within_s
         self._random = random.Random(seed)
         self._heads = heads
         self._undisturbed: dict[str, tuple[bytes, float]] = {}
@@ -132,7 +133,7 @@ class Drill:
                 return ""  # it was faster
             if number == signal.SIGTERM and ending.code != RESUME_ME:
                 return f"exit code {ending.code}: {ending.err}"
-            if number == signal.SIGTERM and time.monotonic() - asked_s > _WITHIN_S:
+            if number == signal.SIGTERM and time.monotonic() - asked_s > self._within_s:
                 return f"it took {time.monotonic() - asked_s:.1f} s to stop"
         return ""
 
@@ -279,10 +280,25 @@ def run(words: Sequence[str], *, largest_file: int | None = None) -> Ending:
     return start(words, largest_file=largest_file).wait()
 
 
-def drill(folder: Path, *, seed: int, times: dict[str, int], heads: Sequence[str] = HEADS) -> list[str]:
-    """Do each kind of trouble so many times; the failures, as sentences."""
+def drill(
+    folder: Path,
+    *,
+    seed: int,
+    times: dict[str, int],
+    heads: Sequence[str] = HEADS,
+    within_s: float = _WITHIN_S,
+) -> list[str]:
+    """Do each kind of trouble so many times; the failures, as sentences.
+
+    Args:
+        folder: where the runs go.
+        seed: of the moments, sizes and bits.
+        times: of each kind.
+        heads: in turn.
+        within_s: a process must have ended so soon after SIGTERM.
+    """
     torch.set_num_threads(1)  # a fork keeps no other threads
-    one = Drill(folder, seed=seed, heads=heads)
+    one = Drill(folder, seed=seed, heads=heads, within_s=within_s)
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         train(one.words(heads[0], folder / "warm_up"))  # imports here what every fork would import again
     for kind, count in times.items():

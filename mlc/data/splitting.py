@@ -42,7 +42,7 @@ class Splitting:
 
     def __post_init__(self) -> None:
         if self.folds is None and self.fold != 0:
-            raise UserError(f"fold={self.fold} means nothing without folds: say how many there are")
+            raise UserError(f"fold={self.fold} means nothing without folds=<number>: say how many there are")
         if self.folds is not None and self.fold >= self.folds:
             raise UserError(
                 f"fold={self.fold} is none of {self.folds} folds: choose one from 0 to {self.folds - 1}"

@@ -165,10 +165,9 @@ class Svmlight:
 
 def _find(path: str) -> Path:
     """The file at `path`, from the current folder or else from the data root."""
-    here, below_root = places = (home_path(path), data_root() / path)
+    places = (home_path(path), data_root() / path)
     for place in (*filter(os.path.isfile, places), *filter(os.path.exists, places)):
         check_file(place)
         return place
-    raise UserError(
-        f"there is no file {here}, nor {below_root}; set dataset.path to a file in svmlight format."
-    )
+    tried = " nor ".join(dict.fromkeys(map(str, places)))
+    raise UserError(f"there is no file {tried}; set dataset.path to a file in svmlight format.")

@@ -23,6 +23,7 @@ from mlc.inputs import MAIN
 from mlc.model import Classifier
 from mlc.training import processes
 from mlc.training.job import Job
+from mlc.training.label_chunk_check import auto_chunk
 from mlc.training.order import epoch_order
 from mlc.training.precision import choose_precision
 from mlc.training.run_files import Facts, RunFiles, load_facts
@@ -59,6 +60,7 @@ def make_job(recipe: Recipe, folder: Path, *, fresh: bool) -> Job:
         _start_weights(classifier.network.backbone, recipe, facts, source)
     check_combinations(recipe.settings, classifier, rows=len(dataset.train))
     settings, config, why = _with_precision(recipe, classifier, device)
+    settings, config, chunked = _with_chunk(settings, config, classifier, fresh=fresh)
     dataset, too_few = _few_batches(dataset, settings, seed=recipe.seed)
     if fresh and source is not None and processes.is_main():
         keep_preparation(folder, source.facts.preparation)
@@ -80,6 +82,7 @@ def make_job(recipe: Recipe, folder: Path, *, fresh: bool) -> Job:
             *dataset.notes,
             *_notes(recipe, classifier, dataset, labels),
             *why,
+            *chunked,
             *too_few,
             *combination_notes(settings, classifier, device),
         ),
@@ -99,6 +102,25 @@ def _with_precision(
         replace(recipe.settings, precision=precision),
         config,
         [f"trainer.precision=auto is {precision}: {why}."],
+    )
+
+
+def _with_chunk(
+    settings: TrainerSettings, config: Config, classifier: Classifier, *, fresh: bool
+) -> tuple[TrainerSettings, Config, list[str]]:
+    """Settings and config with the chunk that `auto` means for labels in shards, and a note.
+
+    The optimiser's state has the chunks it began with, so a new run writes their size down: it can then go
+    on in another number of processes.
+    """
+    together = processes.size()
+    if not (fresh and settings.label_shards and settings.label_chunk == "auto" and together > 1):
+        return settings, config, []
+    chunk = auto_chunk(classifier.network, processes=together)
+    return (
+        replace(settings, label_chunk=chunk),
+        {**config, "trainer": {**config["trainer"], "label_chunk": chunk}},
+        [f"trainer.label_chunk=auto is {chunk} in {together} processes with trainer.label_shards=true."],
     )
 
 

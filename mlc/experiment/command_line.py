@@ -1,5 +1,6 @@
 """What the doors share: reading `key=value` words, and turning mistakes into a sentence and an exit code."""
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from mlc.errors import Fault, Stopped, UserError
 from mlc.experiment.instantiate import did_you_mean
 from mlc.experiment.trust import trusting
 from mlc.paths import home_path
+from mlc.training import processes
 from mlc.training.text_table import printable
 
 USER_MISTAKE, FAULT, INTERRUPTED = 2, 1, 130
@@ -139,24 +141,60 @@ def _lines(error: Exception) -> str:
     return "\n".join(printable(line) for line in str(error).split("\n"))
 
 
+def refuse_several(name: str) -> None:
+    """Refuse to open a door in several processes.
+
+    Raises:
+        UserError: torchrun has started this process as one of several.
+    """
+    if processes.launched():
+        raise UserError(f"{name} works in one process: start it with python -m {name}, without torchrun")
+
+
+def _say(line: str) -> None:
+    """One line on the standard error; of several processes that would say the same, one does."""
+    if processes.is_first_to_say(line):
+        rank = processes.rank()
+        print(f"process {rank}: {line}" if rank else line, file=sys.stderr)
+
+
+def _say_stop(line: str) -> None:
+    """What the first process says, because all of them stop."""
+    if processes.rank() == 0:
+        print(line, file=sys.stderr)
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads the standard output any more (head, less); the rest of it then goes nowhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
 def exit_code(door: Callable[[], None]) -> int:
     """Run a door; a mistake or a fault becomes one sentence on the standard error, and an exit code."""
     try:
         door()
+        sys.stdout.flush()
     except UserError as error:
-        print(f"error: {_lines(error)}", file=sys.stderr)
+        _say(f"error: {_lines(error)}")
         return USER_MISTAKE
     except Fault as error:
-        print(f"fault: {_lines(error)}", file=sys.stderr)
+        _say(f"fault: {_lines(error)}")
         return FAULT
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            return 0
         place = f"{error.filename}: " if error.filename else ""
-        print(f"fault: {place}{error.strerror or error}; what was saved before is whole", file=sys.stderr)
+        _say(f"fault: {place}{error.strerror or error}; what was saved before is whole")
         return FAULT
     except Stopped as stop:
-        print(stop, file=sys.stderr)
+        _say_stop(str(stop))
         return RESUME_ME
     except KeyboardInterrupt as stop:
-        print(f"stopped; {stop}" if str(stop) else "stopped", file=sys.stderr)
+        _say_stop(f"stopped; {stop}" if str(stop) else "stopped")
         return INTERRUPTED
     return 0

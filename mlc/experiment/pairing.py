@@ -6,6 +6,7 @@ import torch
 
 from mlc.backbones.flatten import Flatten
 from mlc.batch import LabelStatistics
+from mlc.calibration.auto import default_for as default_calibration
 from mlc.errors import UserError
 from mlc.experiment.instantiate import Maker, make
 from mlc.experiment.shipped import Config, load_shipped, shipped
@@ -15,8 +16,9 @@ from mlc.losses.base import Loss, PairingError
 from mlc.model import Auxiliary, Network
 from mlc.outputs.base import LabelOutput, NotDefinedError
 from mlc.training import processes
-from mlc.training.label_chunk_check import check_label_chunks
+from mlc.training.label_chunk_check import check_label_chunks, check_label_head
 from mlc.training.label_evaluation_check import check_label_evaluation
+from mlc.training.label_evaluation_check import default_calibration as label_calibration
 from mlc.training.settings import TrainerSettings
 
 Makers = Mapping[str, Maker]
@@ -44,8 +46,7 @@ def made_up_labels(config: Config, *, single_label: bool) -> LabelStatistics:
 
 def head_output(head: Maker, labels: LabelStatistics) -> LabelOutput:
     """What a head gives for one example of zeros."""
-    with torch.random.fork_rng(devices=[]):
-        built = head(in_features=1, labels=labels)
+    built = _built(head, labels)
     built.eval()  # a head with dropout would draw random numbers
     output: LabelOutput = built(torch.zeros(_FEATURE_SHAPES[built.reads]))
     return output.detach()
@@ -82,40 +83,76 @@ def losses_for(output: LabelOutput, labels: LabelStatistics) -> list[str]:
     return fitting
 
 
-def check_fit(makers: Makers, settings: TrainerSettings, labels: LabelStatistics) -> None:
+def check_fit(
+    makers: Makers, settings: TrainerSettings, labels: LabelStatistics, *, auxiliary: bool = False
+) -> None:
     """Check that head, loss, calibrator and decision rule fit, given the label statistics.
 
-    Raises:
-        UserError: one sentence that names what fits.
-    """
-    output = linked_output(makers["head"], makers["loss"], labels)
-    _check_monitor(settings, output)
-    if "calibration" in makers:
-        calibrator = makers["calibration"](n_labels=labels.n_labels)
-        calibrator.check(output)
-        if "decision" in makers:
-            decision = makers["decision"](n_labels=labels.n_labels)
-            decision.check(calibrator(output))
-            if settings.label_chunk is not None:
-                check_label_evaluation(output, calibrator, decision)
-
-
-def check_label_training(
-    makers: Makers, settings: TrainerSettings, labels: LabelStatistics, *, auxiliary: bool
-) -> None:
-    """Check that labels in chunks can be trained, given the label statistics.
+    What label chunks do not go with comes first: other checks name choices that chunks refuse.
 
     Args:
-        makers: head, loss and optimiser among them.
-        settings: of the trainer, with a `label_chunk`.
+        makers: of all groups; calibration and decision may be missing.
+        settings: of the trainer.
         labels: statistics.
         auxiliary: whether there is an auxiliary head.
 
     Raises:
         UserError: one sentence that names what fits.
     """
+    output = linked_output(makers["head"], makers["loss"], labels)
+    _check_monitor(settings, output)
+    if settings.label_chunk is not None:
+        _check_label_training(makers, settings, labels, auxiliary=auxiliary)
+    if "calibration" in makers:
+        calibrator = makers["calibration"](n_labels=labels.n_labels)
+        decision = makers["decision"](n_labels=labels.n_labels) if "decision" in makers else None
+        if settings.label_chunk is not None and decision is not None:
+            check_label_evaluation(output, calibrator, decision)
+        calibrator.check(output)
+        if decision is not None:
+            decision.check(calibrator(output))
+
+
+def check_chunk_head(head: Maker, settings: TrainerSettings, labels: LabelStatistics) -> None:
+    """Check that the head goes with label chunks, where there are any.
+
+    Raises:
+        UserError: one sentence that names the heads that do.
+    """
+    if settings.label_chunk is not None:
+        check_label_head(_built(head, labels))
+
+
+def calibration_for(output: LabelOutput, settings: TrainerSettings) -> tuple[str, str]:
+    """What `calibration=auto` is, and a sentence where it is something else because of label chunks.
+
+    Args:
+        output: of the head, as the loss's link leaves it.
+        settings: of the trainer.
+    """
+    usual = default_calibration(output)
+    if settings.label_chunk is None:
+        return usual, ""
+    name = label_calibration(output)
+    if name == usual:
+        return name, ""
+    return name, (
+        f"calibration=auto is {name}: with trainer.label_chunk, which never has all labels at once, "
+        f"{usual} cannot be fitted."
+    )
+
+
+def _built(head: Maker, labels: LabelStatistics) -> Head:
     with torch.random.fork_rng(devices=[]):
-        head: Head = makers["head"](in_features=1, labels=labels)
+        built: Head = head(in_features=1, labels=labels)
+    return built
+
+
+def _check_label_training(
+    makers: Makers, settings: TrainerSettings, labels: LabelStatistics, *, auxiliary: bool
+) -> None:
+    """Check that labels in chunks can be trained with these settings, which have a `label_chunk`."""
+    head = _built(makers["head"], labels)
     loss: Loss = makers["loss"](labels=labels)
     beside = Auxiliary(feature="pooled", head=head, loss=loss, weight=1.0) if auxiliary else None
     backbone = Flatten(inputs={MAIN: InputSpec("numbers", (1,))})

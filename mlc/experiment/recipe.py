@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from mlc.backbones.base import Backbone
 from mlc.backbones.join import Join
 from mlc.batch import LabelStatistics, presence
-from mlc.calibration.auto import default_for as default_calibration
 from mlc.calibration.base import Calibrator
 from mlc.data.augment import Augmentation
 from mlc.data.dataset import Dataset, DatasetSource
@@ -25,7 +24,14 @@ from mlc.experiment.auxiliary import AuxiliaryMaker, read_auxiliary
 from mlc.experiment.instantiate import Maker, check_value, did_you_mean, make
 from mlc.experiment.linear_recipe import linear_notes, with_linear_choices
 from mlc.experiment.own_files import from_anywhere
-from mlc.experiment.pairing import check_fit, check_label_training, head_output, linked_output, made_up_labels
+from mlc.experiment.pairing import (
+    calibration_for,
+    check_chunk_head,
+    check_fit,
+    head_output,
+    linked_output,
+    made_up_labels,
+)
 from mlc.experiment.plain import check_plain
 from mlc.experiment.shipped import Config, load_shipped
 from mlc.heads.base import Head
@@ -51,7 +57,7 @@ _KINDS: dict[str, type] = {
     "trainer": TrainerSettings,
 }
 _OPTIONAL: dict[str, type] = {"text": TextEncoder, "join": Join, "augmentation": Augmentation}
-_FITTED = {"decision": default_decision, "calibration": default_calibration}
+_FITTED = ("decision", "calibration")  # where left open, they follow from head, loss and data
 
 
 def group_names() -> list[str]:
@@ -132,10 +138,7 @@ class Recipe:
         Raises:
             UserError: one sentence that names what fits.
         """
-        check_fit(self.makers, self.settings, labels)
-        if self.settings.label_chunk is not None:
-            has_auxiliary = self.auxiliary is not None
-            check_label_training(self.makers, self.settings, labels, auxiliary=has_auxiliary)
+        check_fit(self.makers, self.settings, labels, auxiliary=self.auxiliary is not None)
         if self.auxiliary is not None:
             linked_output(self.auxiliary.head, self.auxiliary.loss, labels)
 
@@ -162,12 +165,19 @@ class Recipe:
         choices = dict(self.config.get("choices", {}))
         config = {**self.config, "choices": choices}
         makers = dict(self.makers)
-        for group, default_for in _FITTED.items():
-            if group not in makers:
-                choices[group] = default_for(linked_output(makers["head"], makers["loss"], labels))
-                config[group] = load_shipped(group, choices[group])
-                makers[group] = make(config[group], group=group, kind=_KINDS[group])
-        return replace(self, config=config, makers=makers)
+        notes = list(self.notes)
+        for group in _FITTED:
+            if group in makers:
+                continue
+            output = linked_output(makers["head"], makers["loss"], labels)
+            if group == "decision":
+                choices[group] = default_decision(output)
+            else:
+                choices[group], why = calibration_for(output, self.settings)
+                notes += [why] if why else []
+            config[group] = load_shipped(group, choices[group])
+            makers[group] = make(config[group], group=group, kind=_KINDS[group])
+        return replace(self, config=config, makers=makers, notes=tuple(notes))
 
     def classifier(
         self,
@@ -292,6 +302,7 @@ def _check_pairing(recipe: Recipe) -> None:
     for single_label in (True, False):
         labels = made_up_labels(recipe.config, single_label=single_label)
         try:
+            check_chunk_head(recipe.makers["head"], recipe.settings, labels)
             recipe.resolved(labels).check_fit(labels)
             return
         except UserError as error:

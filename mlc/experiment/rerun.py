@@ -14,6 +14,7 @@ from mlc.data.root import data_root
 from mlc.errors import UserError
 from mlc.experiment.assemble import make_job, read_run_config
 from mlc.experiment.recipe import read_recipe
+from mlc.experiment.safe_yaml import parse_yaml
 from mlc.experiment.shipped import Config
 from mlc.paths import home_path
 from mlc.training import processes
@@ -28,6 +29,7 @@ _DATA = ("dataset.path", "dataset.folder", "dataset.picture_folder")
 _PLACES = (*_DATA, "dataset.table", "dataset.train", "dataset.test", "text.model", "backbone.model")
 _MULAN, _LABELS = "mlc.data.mulan.Mulan", "dataset.labels"  # a file there, and columns elsewhere
 _INIT_FROM = "init_from"
+_SHARDS = "trainer.label_shards"
 _MOST_THREADS = 1024  # a number from a file that others may have written
 
 
@@ -130,7 +132,8 @@ def read_rerun(old: Path, words: Sequence[str]) -> Rerun:
 
     Args:
         old: folder of the run, finished or not.
-        words: what may be given beside `rerun=`: the new folder, the device, and where files are now.
+        words: what may be given beside `rerun=`: the new folder, the device, whether labels are dealt out to
+            processes, where they were, and where files are now.
 
     Raises:
         UserError: the folder is no run, or a word would make it another run.
@@ -139,7 +142,7 @@ def read_rerun(old: Path, words: Sequence[str]) -> Rerun:
     folder = None
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals or not value or key not in (_FOLDER, "trainer.device", *_places(config)):
+        if not equals or not value or key not in (_FOLDER, *_settings(config), *_places(config)):
             raise UserError(
                 f"{word} cannot be changed in a rerun: beside rerun= only {_accepted(config)} are accepted; "
                 f"start a new run for anything else"
@@ -150,7 +153,7 @@ def read_rerun(old: Path, words: Sequence[str]) -> Rerun:
             group, _, option = key.rpartition(".")
             node = config.get(group) if group else config
             if isinstance(node, dict):  # what is no config is refused when it is read
-                node[option] = value
+                node[option] = parse_yaml(value, name=key) if key == _SHARDS else value
     return Rerun(
         old=old,
         folder=folder or _usual_folder(config),
@@ -160,11 +163,19 @@ def read_rerun(old: Path, words: Sequence[str]) -> Rerun:
     )
 
 
+def _settings(config: Config) -> tuple[str, ...]:
+    """The settings that change no step, but for the order of sums."""
+    trainer = config.get("trainer")
+    sharded = isinstance(trainer, dict) and trainer.get("label_shards") is True
+    return ("trainer.device", _SHARDS) if sharded else ("trainer.device",)
+
+
 def _accepted(config: Config) -> str:
     """What may be given beside rerun=, in words."""
+    keys = [f"{key}=" for key in (_FOLDER, *_settings(config))]
     if places := _places(config):
-        return f"{_FOLDER}=, trainer.device= and where its files are now ({', '.join(places)})"
-    return f"{_FOLDER}= and trainer.device="  # its data are mlc's own, or below MLC_DATA
+        return f"{', '.join(keys)} and where its files are now ({', '.join(places)})"
+    return f"{', '.join(keys[:-1])} and {keys[-1]}"  # its data are mlc's own, or below MLC_DATA
 
 
 def _places(config: Config) -> list[str]:

@@ -20,6 +20,7 @@ from mlc.training.files import atomic_path
 FORMAT_VERSION = 1
 _TENSOR = "$tensor"
 _ITEMS = "$items"
+_AGAIN = "resume=<its run folder> writes it again where a whole checkpoint is left; else train the run again"
 
 
 class OtherFormatError(UserError):
@@ -70,11 +71,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged or cut and cannot be read ({error}): train the run again"
-        ) from error
+        raise UserError(f"{path} is damaged or cut and cannot be read ({error}): {_AGAIN}") from error
     if "mlc" not in metadata or metadata.get("checksum") != _checksum(metadata["mlc"], tensors):
-        raise UserError(f"{path} is no whole checkpoint: its checksum does not match; train the run again")
+        raise UserError(f"{path} is no whole checkpoint: its checksum does not match; {_AGAIN}")
     try:
         content = json.loads(metadata["mlc"])
         version = content["format_version"]

@@ -2,11 +2,14 @@
 
 A signal leaves a mark, and the run stops at the next place where its state is whole: after the step, or after
 the epoch is kept. Where the state does not change (in an evaluation, while results are written) it stops at
-once. A second signal stops at once anywhere.
+once. A second signal stops at once anywhere, unless it is the first one once more: torchrun passes on what
+the terminal sends to all, and sends SIGTERM to the last process when the others have stopped.
 """
 
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
@@ -15,24 +18,53 @@ from typing import Any, Self
 from mlc.errors import Stopped
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+ECHO_S = 2.0  # how long after a signal the same one may come again
+
+
+class _Heard:
+    """The signal that a process has heard, if any."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def again(self, number: int) -> bool:
+        """Take in a signal; whether it is that of before, come another way."""
+        if self._first is None:
+            self._first = number, time.monotonic()
+            return False
+        first, heard_s = self._first
+        by_torchrun = "TORCHELASTIC_RUN_ID" in os.environ and number != first
+        return by_torchrun or time.monotonic() - heard_s < ECHO_S
+
+
+_of_door: list[_Heard] = []  # one while a door is open: a signal may come again after the run has stopped
 
 
 @contextmanager
 def stopping_before_training() -> Iterator[None]:
-    """Until a run listens itself, SIGTERM stops at once: there is nothing yet to keep.
+    """Until a run listens itself, a signal stops at once: there is nothing yet to keep.
 
     Raises:
-        Stopped: in the place of the signal, so that the exit code says that it was no mistake.
+        Stopped: in the place of a SIGTERM, so that the exit code says that it was no mistake.
     """
+    heard = _Heard()
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if heard.again(number):
+            return
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         raise Stopped("stopped by SIGTERM outside training; the same command starts or goes on")
 
-    before = signal.signal(signal.SIGTERM, stop)
+    minded = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in minded}
+    _of_door.append(heard)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _of_door.remove(heard)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Interruption:
@@ -43,6 +75,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self._asked: str | None = None
+        self._heard = _of_door[-1] if _of_door else _Heard()
         self._at_once = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -86,6 +119,8 @@ class Interruption:
         raise Stopped(f"stopped by {self._asked or 'another process'}")
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self._heard.again(number):
+            return
         if self._asked is not None:
             raise KeyboardInterrupt
         self._asked = signal.Signals(number).name

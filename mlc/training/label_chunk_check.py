@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from torch import nn
 
 from mlc.errors import UserError
 from mlc.heads.base import Head
@@ -15,10 +16,11 @@ from mlc.model import Network
 from mlc.outputs.independent import IndependentLabels
 from mlc.training import processes
 from mlc.training.label_chunks import LabelChunks, cut_into_blocks, label_blocks, layer_name
-from mlc.training.label_layer import block_size
+from mlc.training.label_layer import LabelBlocks, block_size
 from mlc.training.label_shard_check import check_label_shards, check_sharded_step
 from mlc.training.label_shard_states import keep_shards
 from mlc.training.label_update import BlockUpdate, can_update_blocks, keep_blocks
+from mlc.training.option_names import option_name
 from mlc.training.settings import TrainerSettings
 
 
@@ -33,16 +35,26 @@ def cut_labels(network: Network, chunk: int | Literal["auto"], *, sharded: bool 
     Raises:
         UserError: its head cannot be taken apart, or not among so many processes.
     """
-    name = layer_name(network.head)
-    if name is None:
-        raise UserError(_no_head(network.head))
-    layer = getattr(network.head, name)
-    size = block_size(layer.in_features, layer.out_features) if chunk == "auto" else chunk
-    size = min(size, layer.out_features)
+    layer = _label_layer(network.head)
+    size = min(auto_chunk(network) if chunk == "auto" else chunk, layer.out_features)
     if sharded:
         check_label_shards(layer.out_features, size, processes=processes.size())
         processes.share(parameter.detach() for parameter in layer.parameters())
     cut_into_blocks(network.head, size=size, sharded=sharded)
+
+
+def auto_chunk(network: Network, *, processes: int = 1) -> int:
+    """The labels of a chunk that trainer.label_chunk=auto means.
+
+    Args:
+        network: whose label layer may have been cut or not.
+        processes: among which the chunks are dealt out.
+
+    Raises:
+        UserError: its head cannot be taken apart.
+    """
+    layer = _label_layer(network.head)
+    return block_size(layer.in_features, layer.out_features, processes=processes)
 
 
 def label_chunks(
@@ -104,15 +116,33 @@ def check_label_chunks(
         )
     if not can_update_blocks(optimizer):
         raise UserError(
-            f"{type(optimizer).__name__} with these options cannot take its step chunk by chunk: set "
+            f"{option_name(optimizer)} with these options cannot take its step chunk by chunk: set "
             f"trainer.label_update=at_step, or choose optimizer=adam, adamw, sgd, adagrad, light_adam, "
             f"row_adagrad or adafactor"
         )
 
 
-def _check_head_and_loss(head: Head, loss: Loss) -> None:
+def check_label_head(head: Head) -> None:
+    """Check that the labels of a head can be taken apart.
+
+    Raises:
+        UserError: one sentence that names the heads whose labels can.
+    """
     if layer_name(head) is None:
-        raise UserError(_no_head(head))
+        raise UserError(
+            f"trainer.label_chunk does not go with {option_name(head)}, whose labels cannot be taken apart: "
+            f"choose head=sigmoid, softmax or factorised, or set trainer.label_chunk=null"
+        )
+
+
+def _label_layer(head: Head) -> nn.Linear | LabelBlocks:
+    check_label_head(head)
+    layer: nn.Linear | LabelBlocks = getattr(head, str(layer_name(head)))
+    return layer
+
+
+def _check_head_and_loss(head: Head, loss: Loss) -> None:
+    check_label_head(head)
     if isinstance(head, FactorisedHead):
         fits = isinstance(loss, FactorisedLoss)
     elif isinstance(head, SoftmaxHead):
@@ -121,18 +151,11 @@ def _check_head_and_loss(head: Head, loss: Loss) -> None:
         fits = IndependentLabels in loss.sums_over_labels
     if not fits:
         raise UserError(
-            f"trainer.label_chunk does not go with {type(loss).__name__} on {type(head).__name__}, which "
-            f"needs all labels at once: set trainer.label_chunk=null, or choose a loss that is a sum over "
+            f"trainer.label_chunk does not go with {option_name(loss)} on {option_name(head)}, which needs "
+            f"all labels at once: set trainer.label_chunk=null, or choose a loss that is a sum over "
             f"labels (loss=binary_cross_entropy, focal, asymmetric, hill, squared_error), "
             f"loss=categorical_cross_entropy with head=softmax, or a loss=factorised_kl_... with its head"
         )
-
-
-def _no_head(head: Head) -> str:
-    return (
-        f"trainer.label_chunk does not go with {type(head).__name__}, whose labels cannot be taken apart: "
-        f"choose head=sigmoid, softmax or factorised, or set trainer.label_chunk=null"
-    )
 
 
 def _needs_whole_gradient(settings: TrainerSettings, processes: int) -> dict[str, str]:

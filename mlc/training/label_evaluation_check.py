@@ -17,9 +17,15 @@ from mlc.outputs.base import LabelOutput
 from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.single_choice import SingleChoice
+from mlc.training.option_names import option_name
 
 _ANY = (GlobalThreshold, PerLabelThreshold, SCutFBR, TopK)  # their check() asks for nothing else
-_WITH_MARGINALS = (FixedThreshold, CostWeighted)
+_WITH_MARGINALS = (FixedThreshold, CostWeighted, PlugInThreshold, MostProbableSet)
+
+
+def default_calibration(output: LabelOutput) -> str:
+    """Name of the config (calibration=...) that fits this output, of those that need few labels at once."""
+    return "temperature" if isinstance(output, IndependentLabels) else "none"
 
 
 def check_label_evaluation(output: LabelOutput, calibrator: Calibrator, decision: Decision) -> None:
@@ -38,11 +44,17 @@ def check_label_evaluation(output: LabelOutput, calibrator: Calibrator, decision
             "so that head=softmax is a choice among them: set head.reading=label_shares, or "
             "trainer.label_chunk=null"
         )
+    independent = isinstance(output, IndependentLabels)
     if not isinstance(calibrator, NoCalibration | Temperature):
-        temperature = "temperature or none" if isinstance(output, IndependentLabels) else "none"
         raise UserError(
-            f"{type(calibrator).__name__} is fitted on all labels at once, and trainer.label_chunk never has "
-            f"them: set calibration={temperature}, or trainer.label_chunk=null"
+            f"{option_name(calibrator)} is fitted on all labels at once, and trainer.label_chunk never has "
+            f"them: set calibration={'temperature or none' if independent else 'none'}, or "
+            f"trainer.label_chunk=null"
+        )
+    if isinstance(calibrator, Temperature) and not independent:
+        raise UserError(
+            "with trainer.label_chunk, calibration=temperature is for the probability of each label, which "
+            "this head and loss do not give: set calibration=none, or trainer.label_chunk=null"
         )
     if isinstance(decision, PlugInThreshold) and decision.average != "macro":
         raise UserError(
@@ -55,8 +67,14 @@ def check_label_evaluation(output: LabelOutput, calibrator: Calibrator, decision
             "trainer.label_chunk is for very many: set decision.count=mean, or trainer.label_chunk=null"
         )
     if not _decides_in_pieces(output, decision):
+        why = "looks at all labels at once, and trainer.label_chunk never has them"
+        if isinstance(decision, _WITH_MARGINALS):
+            why = (
+                "needs the probability of each label, which this head and loss give only with a calibration "
+                "that trainer.label_chunk does not go with"
+            )
         raise UserError(
-            f"{type(decision).__name__} looks at all labels at once, and trainer.label_chunk never has them: "
+            f"{option_name(decision)} {why}: "
             f"choose decision={_what_works(output)}, or set trainer.label_chunk=null"
         )
 
@@ -64,7 +82,7 @@ def check_label_evaluation(output: LabelOutput, calibrator: Calibrator, decision
 def _decides_in_pieces(output: LabelOutput, decision: Decision) -> bool:
     if isinstance(decision, ByCount):
         return isinstance(output, FactorisedCount)
-    if isinstance(decision, (*_WITH_MARGINALS, PlugInThreshold, MostProbableSet)):
+    if isinstance(decision, _WITH_MARGINALS):
         return isinstance(output, IndependentLabels)
     return isinstance(decision, _ANY)
 

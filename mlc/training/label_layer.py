@@ -18,18 +18,22 @@ _FEWEST_LABELS = 64  # of a block: below, calls cost more than the cache saves
 _ALIGNED = 16  # float32 numbers of a cache line
 
 
-def block_size(in_features: int, n_labels: int) -> int:
+def block_size(in_features: int, n_labels: int, *, processes: int = 1) -> int:
     """How many labels a block has where nobody says: few enough that its numbers stay in the cache.
 
-    A fixed rule of D and L, so that a resumed run finds the same blocks.
+    A fixed rule, so that a resumed run finds the same blocks.
 
     Args:
         in_features: D.
         n_labels: L.
+        processes: among which the blocks are dealt out: with as many labels each gets one.
     """
     wanted = max(_FEWEST_LABELS, _BLOCK_NUMBERS // in_features)
-    even = math.ceil(n_labels / math.ceil(n_labels / wanted))
-    return min(n_labels, math.ceil(even / _ALIGNED) * _ALIGNED)
+    even = math.ceil(n_labels / max(processes, math.ceil(n_labels / wanted)))
+    size = min(n_labels, math.ceil(even / _ALIGNED) * _ALIGNED)
+    if math.ceil(n_labels / size) < processes:  # few labels: one more matters more than a cache line
+        return max(1, n_labels // processes)
+    return size
 
 
 class LabelBlocks(nn.Module):

@@ -27,9 +27,11 @@ def check_label_shards(n_labels: int, size: int, *, processes: int) -> None:
         )
     chunks = math.ceil(n_labels / size)
     if chunks < processes:
+        smaller = f"start a new run with trainer.label_chunk={n_labels // processes} or fewer"
         raise UserError(
-            f"trainer.label_shards=true has {chunks} chunks of labels for {processes} processes: set "
-            f"trainer.label_chunk={max(1, n_labels // processes)} or fewer, or trainer.label_shards=false"
+            f"trainer.label_shards=true has {chunks} {'chunk' if chunks == 1 else 'chunks'} of labels for "
+            f"{processes} processes: {smaller if n_labels >= processes else 'start fewer processes'}, or set "
+            f"trainer.label_shards=false"
         )
 
 

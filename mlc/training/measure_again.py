@@ -9,12 +9,17 @@ from mlc.data.dataset import Dataset
 from mlc.errors import UserError
 from mlc.inputs import InputSpec
 from mlc.model import Classifier
+from mlc.training.checksums import digest
 from mlc.training.evaluation import Evaluation
+from mlc.training.provenance import Provenance, Sitting, changed_data, differences
 from mlc.training.report import label_table, summary_table
 from mlc.training.roads import evaluate, fit_on_validation, predict_split
 from mlc.training.run_files import Facts, RunFiles
 from mlc.training.settings import TrainerSettings, choose_device
+from mlc.training.text_table import printable
 from mlc.training.validation_rows import rows_to_fit_on
+
+_MOST_LINES = 5  # of metrics that differ
 
 
 def measure_again(
@@ -32,7 +37,7 @@ def measure_again(
     evaluations = _evaluate_splits(classifier, dataset, settings, device)
     thresholds_L = classifier.decision.thresholds()
     table = label_table(dataset.label_names, evaluations["test"], thresholds_L=thresholds_L)
-    verdict = _compare(RunFiles(folder).results, evaluations)
+    verdict = _compare(folder, evaluations, dataset, device)
     return "\n\n".join([f"Labels on test\n{table}", summary_table(evaluations), verdict])
 
 
@@ -89,21 +94,49 @@ def _described(inputs: Mapping[str, InputSpec]) -> str:
     return " and ".join(f"{spec.kind} of shape {spec.shape}" for spec in inputs.values())
 
 
-def _compare(path: Path, evaluations: dict[str, Evaluation]) -> str:
+def _compare(folder: Path, evaluations: dict[str, Evaluation], dataset: Dataset, device: str) -> str:
+    """Whether results.json says the same; if not, how far it is from it, and why."""
+    path = RunFiles(folder).results
     try:
         splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
         stored = {split: dict(splits[split]) for split in evaluations}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as the results of a run ({error})") from error
-    differences = [
-        f"{split} {name}: {value} here, {stored[split].get(name)} stored"
+    found = [
+        (split, name, value, stored[split].get(name))
         for split, evaluation in evaluations.items()
         for name, value in evaluation.metrics.items()
         if _as_stored(value) != stored[split].get(name)
     ]
-    if not differences:
+    if not found:
         return f"All metrics equal those in {path}."
-    return "\n".join([f"{len(differences)} metrics differ from {path}:", *differences])
+    found.sort(key=lambda one: -_distance(*one[2:]))
+    lines = [f"{split} {name}: {value} here, {_shown(old)} stored" for split, name, value, old in found]
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES:] = [f"and {len(lines) - _MOST_LINES} more"]
+    count = "1 metric differs" if len(found) == 1 else f"{len(found)} metrics differ"
+    return "\n".join([f"{count} from {path}{_why(folder, dataset, device)}, the most in:", *lines])
+
+
+def _shown(stored: object) -> str:
+    return printable(str(stored)[:40])
+
+
+def _distance(here: float | None, stored: object) -> float:
+    """How far two values of a metric are from each other, in proportion."""
+    if here is None or not isinstance(stored, float):
+        return math.inf
+    return abs(here - stored) / max(abs(here), abs(stored), 1e-300)
+
+
+def _why(folder: Path, dataset: Dataset, device: str) -> str:
+    """What is not as it was when the run was trained, as far as the run folder tells."""
+    begun = Provenance.read(folder)
+    if begun is None:
+        return ""
+    changed = [f"other {part}" for part in changed_data(begun.data, digest(dataset))]
+    reasons = [*changed, *differences(begun.sittings, Sitting.here(device=device))]
+    return f" ({'; '.join(reasons)})" if reasons else ", and neither data nor code nor machine have changed"
 
 
 def _as_stored(value: float | None) -> float | None:

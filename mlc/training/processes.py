@@ -4,10 +4,13 @@ Started by torchrun, each process knows its rank from its environment. Without t
 and every function here does nothing at all.
 """
 
+import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -15,7 +18,9 @@ import torch.distributed as dist
 from torch import Tensor
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
-from mlc.errors import UserError
+from mlc.errors import Fault, UserError
+
+_FIRST_SAYS_WITHIN_S = 2.0
 
 
 def launched() -> bool:
@@ -33,21 +38,75 @@ def joined() -> Iterator[None]:
     if torch.cuda.is_available() and _local_rank() < torch.cuda.device_count():
         torch.cuda.set_device(_local_rank())
         backend = "cpu:gloo,cuda:nccl"
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        # The agent's store outlives a restart, and with it the addresses of processes that are gone.
-        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-        own = PrefixStore(f"mlc/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    store = _agent_store()
+    if store is not None:
         rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        dist.init_process_group(backend, store=own, rank=rank, world_size=world)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     else:
         dist.init_process_group(backend)
     try:
-        yield
+        with gone_explained("start it again"):
+            yield
         if is_main():
             for note in _notes_of_agent():
                 note.unlink(missing_ok=True)
     finally:
         dist.destroy_process_group()
+
+
+def _agent_store(*, timeout_s: float = 300.0) -> PrefixStore | None:
+    """What all processes of torchrun can read and write, this time that they are started.
+
+    The store itself outlives a restart, and with it the addresses of processes that are gone.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    store = TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=False,
+        timeout=timedelta(seconds=timeout_s),
+    )
+    return PrefixStore(f"mlc/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+@contextmanager
+def gone_explained(way: str) -> Iterator[None]:
+    """Turn what PyTorch says in one process when another has died into a sentence.
+
+    Args:
+        way: what to do then.
+
+    Raises:
+        Fault: in place of PyTorch's own error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # What gloo raises has no type of its own; it names a file of gloo.
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise Fault(f"another process of this run is gone; {way}") from error
+
+
+def is_first_to_say(line: str) -> bool:
+    """Whether no other process says this line, as they do about a mistake that all of them find.
+
+    The first process says it; the others wait a little for that, and one of them says what it does not.
+    """
+    if not launched():
+        return True
+    key = f"said/{hashlib.sha256(line.encode()).hexdigest()}"
+    try:
+        store = _agent_store(timeout_s=_FIRST_SAYS_WITHIN_S)
+        if store is None:
+            return True
+        until_s = time.monotonic() + _FIRST_SAYS_WITHIN_S
+        while rank() > 0 and time.monotonic() < until_s and not store.check([key]):
+            time.sleep(0.02)
+        return store.add(key, 1) == 1
+    except (RuntimeError, KeyboardInterrupt):  # torchrun itself is gone, or tells this process to end
+        return True
 
 
 def size() -> int:

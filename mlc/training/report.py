@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # a table does not need the metrics
     from mlc.training.evaluation import Evaluation
 
 FORMAT_VERSION = 1
+_ADVICE = "calibration=platt"  # of outputs without probabilities
 _LABELS_AT_A_TIME = 2**14  # that are Python numbers at once: of a million they would take a gigabyte
 _SUMMARY = {
     "micro_f1": "micro-F1",
@@ -89,8 +90,13 @@ def summary_table(evaluations: "Mapping[str, Evaluation]") -> str:
         rows.append([title, *(_number(value, ".4f") for value in values.values())])
         for split, value in values.items():
             if value is None:
-                reasons[f"{title}: {evaluations[split].reasons.get(name, 'not computed')}"] = None
+                reasons[f"{title}: {_in_full(evaluations[split].reasons.get(name, 'not computed'))}"] = None
     return "\n".join([align(rows), *(f"- {reason}" for reason in reasons)])
+
+
+def _in_full(reason: str) -> str:
+    """A reason whose advice also says where it is refused: an output model knows nothing of the trainer."""
+    return reason.replace(_ADVICE, f"{_ADVICE}, which trainer.label_chunk does not go with")
 
 
 def where_next(folder: Path) -> str:

@@ -98,7 +98,7 @@ class _Run:
             )
         )
         self._after_profiled_step = stack.enter_context(
-            profiled(job.settings, folder=files.profile, tell=self._dashboard.profile)
+            profiled(job.settings, folder=files.profile, tell=self._tell_of_profile)
         )
         self._introduce(found)
         placed = place(train, session.device)
@@ -158,6 +158,12 @@ class _Run:
             atomic_write_text(files.config, config_yaml(job.config))
         elif job.settings.label_shards:
             job.classifier.network.state_dict()  # the main process asks each for its labels
+
+    def _tell_of_profile(self, table: str) -> None:
+        self._dashboard.profile(table)
+        self._progress.line(
+            f"the profile is in {self._files.profile}, for https://ui.perfetto.dev or TensorBoard"
+        )
 
     def _report(self, report: StepReport) -> None:
         self._progress.step(report.step, loss=report.loss, examples_per_s=report.examples_per_s)
@@ -297,7 +303,9 @@ def why_finished(folder: Path, found: Found, settings: TrainerSettings) -> str:
         return ""
     if isinstance(settings, LinearBaseline):
         return "its linear classifiers are fitted"
-    if position.epoch >= settings.max_epochs:
+    if position.epoch > settings.max_epochs:
+        return f"{position.epoch} epochs are done, and trainer.max_epochs={settings.max_epochs}"
+    if position.epoch == settings.max_epochs:
         return f"all {position.epoch} epochs are done; trainer.max_epochs=<more> trains longer"
     if settings.max_steps is not None and position.step >= settings.max_steps:
         return f"all {position.step} steps are done (trainer.max_steps)"

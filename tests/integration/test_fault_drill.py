@@ -12,7 +12,7 @@ sys.path.insert(0, sys.argv[1])
 from fault_drill import drill
 
 times = {"kill": 2, "term": 1, "disk": 2, "flip": 3}
-failures = drill(Path.cwd(), seed=3, times=times, heads=("sigmoid", "factorised"))
+failures = drill(Path.cwd(), seed=3, times=times, heads=("sigmoid", "factorised"), within_s=60)
 sys.exit("\\n".join(failures) or 0)
 """
 

@@ -2,6 +2,7 @@
 
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 import mlc.train
-from mlc.errors import UserError
+from mlc.errors import Fault, UserError
 from mlc.training.checkpoints import Checkpoints, Found
 from mlc.training.interruption import stopping_before_training
 from mlc.training.run import alone
@@ -46,6 +47,18 @@ def test_afterwards_sigterm_means_what_it_did() -> None:
         assert signal.getsignal(signal.SIGTERM) != before
         raise ZeroDivisionError
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_where_another_process_is_gone_the_run_can_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run(job: Any, *, found: Any) -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1234")
+
+    monkeypatch.setattr(mlc.train, "run", run)
+    said = "another process of this run is gone; go on with python -m mlc.train resume='my run'"
+    with pytest.raises(Fault, match=f"^{said}$"):
+        mlc.train._run(SimpleNamespace(folder="my run"), found=None)  # type: ignore[arg-type]
 
 
 def test_checkpoints_are_looked_at_alone_because_damaged_ones_are_renamed(

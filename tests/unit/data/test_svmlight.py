@@ -98,7 +98,7 @@ def test_zero_based_can_be_said(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLC_DATA", str(tmp_path))
     with pytest.raises(
-        UserError, match=r"there is no file missing\.svm, nor .*/missing\.svm; set dataset.path"
+        UserError, match=r"there is no file missing\.svm nor .*/missing\.svm; set dataset.path"
     ):
         Svmlight(path="missing.svm").load(seed=0)
     file(tmp_path, range(30))

@@ -16,6 +16,7 @@ from mlc.data.dataset import Dataset, Split
 from mlc.data.text.encoder import TextEncoder
 from mlc.errors import UserError
 from mlc.experiment.assemble import make_job, read_run_config, read_trained_run
+from mlc.experiment.changes import changes
 from mlc.experiment.instantiate import Maker
 from mlc.experiment.recipe import Recipe, read_recipe
 from mlc.inputs import InputSpec
@@ -370,3 +371,38 @@ def test_inputs_that_are_not_used_are_said(join: str, tmp_path: Path) -> None:
     said = "The inputs numbers are not used (join=none)."
     assert (said in job.notes) is (join == "none")
     assert set(job.facts.inputs) == {"x", "numbers"}
+
+
+@pytest.mark.parametrize(
+    ("options", "fresh", "chunk"),
+    [
+        ({"label_shards": True}, True, 2),
+        ({"label_shards": True}, False, "auto"),  # its checkpoint has the chunks it began with
+        ({"label_shards": True, "label_chunk": 1}, True, 1),
+        ({"label_update": "at_step"}, True, "auto"),
+    ],
+)
+def test_an_automatic_chunk_for_shards_is_written_down(
+    options: dict[str, Any], fresh: bool, chunk: int | str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlc.training.processes.size", lambda: 2)
+    content = config(seed=3, backbone="mlp")
+    content["trainer"] |= {"label_chunk": "auto"} | options
+    its = replace(read_recipe(content), source=MadeUp())
+    job = make_job(its, tmp_path, fresh=fresh)
+    assert job.settings.label_chunk == job.config["trainer"]["label_chunk"] == chunk
+    assert any("trainer.label_chunk=auto is 2 in 2 processes" in note for note in job.notes) is (chunk == 2)
+    assert not changes(its.config, job.config), "resume=auto knows the run by the same words"
+    # The run then goes on in one process, which has another rule.
+    monkeypatch.setattr("mlc.training.processes.size", lambda: 1)
+    config_of_run = {**job.config, "trainer": {**job.config["trainer"], "label_shards": False}}
+    alone = make_job(replace(read_recipe(config_of_run), source=MadeUp()), tmp_path, fresh=False)
+    assert alone.settings.label_chunk == chunk
+
+
+def test_a_calibration_that_chunks_change_is_among_the_notes(tmp_path: Path) -> None:
+    content = config(head="softmax", loss="categorical_cross_entropy", backbone="mlp")
+    content["trainer"]["label_chunk"] = 2
+    job = made(replace(read_recipe(content), source=MadeUp()), tmp_path)
+    assert job.config["choices"]["calibration"] == "none"
+    assert sum("calibration=auto is none" in note for note in job.notes) == 1

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from mlc.errors import Fault, UserError
+import mlc.evaluate
+import mlc.predict
+from mlc.errors import Fault, Stopped, UserError
 from mlc.experiment.command_line import (
     VERBATIM,
     existing_folder,
@@ -16,6 +19,7 @@ from mlc.experiment.command_line import (
     read_words,
     take,
 )
+from mlc.training import processes
 
 PARSER = OverridesParser.create()
 PIECES = [
@@ -193,3 +197,56 @@ def test_columns_are_one_name_or_a_list(value: str, read: object) -> None:
 
 def test_null_is_no_name_where_an_option_may_be_null() -> None:
     assert [as_hydra_reads(word) for word in quote_verbatim(["dataset.weight=null"])] == [None]
+
+
+@pytest.mark.parametrize(
+    ("error", "first", "said"),
+    [
+        (Fault("full"), True, "process 1: fault: full\n"),
+        (UserError("no device"), True, "process 1: error: no device\n"),
+        (Fault("full"), False, ""),
+        (UserError("no device"), False, ""),
+        (OSError(28, "No space left"), False, ""),
+        (Stopped("stopped by SIGINT"), True, ""),
+        (KeyboardInterrupt(), True, ""),
+    ],
+)
+def test_one_of_several_processes_says_what_the_first_has_not(
+    error: BaseException,
+    first: bool,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(processes, "is_first_to_say", lambda line: first)
+    assert exit_code(raising(error)) > 0
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("door", [mlc.evaluate.evaluate, mlc.predict.predict])
+def test_doors_for_one_process_refuse_several(
+    door: Callable[[list[str]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    name = door.__module__
+    with pytest.raises(UserError, match=f"^{name} works in one process: start it with python -m {name}"):
+        door(["run=x"])
+
+
+@pytest.mark.parametrize("length", [10, 1_000_000])  # in the buffer until the end, and past it
+def test_a_reader_that_goes_is_no_fault(
+    length: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        assert exit_code(lambda: print("x" * length)) == 0
+    monkeypatch.undo()
+    assert capsys.readouterr().err == ""
+
+
+def test_another_pipe_that_breaks_is_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(raising(BrokenPipeError(32, "Broken pipe"))) == 1
+    assert capsys.readouterr().err.startswith("fault: Broken pipe")

@@ -55,6 +55,15 @@ def test_what_may_change(write_run: WriteRun) -> None:
     assert again.config["init_from"] == "second"
 
 
+def test_labels_that_were_dealt_out_to_processes_may_stay_in_one(write_run: WriteRun) -> None:
+    old = write_run("digits", trainer__label_shards=True)
+    assert read_rerun(old, []).config["trainer"]["label_shards"] is True
+    assert read_rerun(old, ["trainer.label_shards=false"]).config["trainer"]["label_shards"] is False
+    accepted = r"only hydra\.run\.dir=, trainer\.device= and trainer\.label_shards= are accepted"
+    with pytest.raises(UserError, match=accepted):
+        read_rerun(old, ["seed=1"])
+
+
 @pytest.mark.parametrize(
     ("dataset", "options", "places"),
     [
@@ -94,6 +103,7 @@ def test_where_files_are_depends_on_the_data_set(
     "word",
     [
         *("seed=1", "head=softmax", "optimizer.lr=0.1", "trainer.max_epochs=4", "trainer", "-m"),
+        "trainer.label_shards=true",  # that run had all labels in one process
         *("hydra.run.dir=", "hydra.sweep.dir=x", "dataset.labels=x"),
         *("init_from=first", "dataset.folder=x", "text.model=x"),  # which that run has not
     ],

@@ -11,7 +11,7 @@ from mlc.outputs.factorised import FactorisedCount
 from mlc.outputs.independent import IndependentLabels
 from mlc.outputs.shares import LabelShares
 from mlc.outputs.single_choice import SingleChoice
-from mlc.training.label_evaluation_check import check_label_evaluation
+from mlc.training.label_evaluation_check import check_label_evaluation, default_calibration
 
 Z = torch.zeros(1, 4)
 OUTPUTS = {
@@ -50,10 +50,12 @@ def test_what_works(output, calibration, decision):
 @pytest.mark.parametrize("output", ["sigmoid", "count"])
 def test_everything_else_is_refused_and_what_works_is_named(output):
     for calibration in {*shipped("calibration")} - {"none", "temperature", "auto"}:
-        with pytest.raises(UserError, match=r"set calibration=(temperature or )?none, or trainer"):
+        with pytest.raises(
+            UserError, match=rf"calibration={calibration} .* set calibration=.*none, or trainer"
+        ):
             check(output, calibration, "top_k")
     for decision in ("expected_f1", "conformal", "threshold_by_frequency"):
-        with pytest.raises(UserError, match=r"choose decision=.*global_threshold.* or top_k"):
+        with pytest.raises(UserError, match=rf"decision={decision} .*choose decision=.*or top_k"):
             check(output, "none", decision)
 
 
@@ -64,9 +66,21 @@ def test_everything_else_is_refused_and_what_works_is_named(output):
         ("count", "by_count", {"count": "mode"}, "decision.count=mean"),
         ("sigmoid", "by_count", {"count": "mean"}, "choose decision=fixed"),
         ("shares", "most_probable", {}, "choose decision=global_threshold"),
+        ("shares", "fixed", {}, "decision=fixed needs the probability .* choose decision=global_threshold"),
         ("choice", "most_probable", {}, "head.reading=label_shares"),
     ],
 )
 def test_options_and_heads(output, decision, options, says):
     with pytest.raises(UserError, match=says):
         check(output, "none", decision, **options)
+
+
+@pytest.mark.parametrize(
+    ("output", "name"), [("sigmoid", "temperature"), ("shares", "none"), ("count", "none")]
+)
+def test_the_automatic_calibration_is_one_that_works(output, name):
+    assert default_calibration(OUTPUTS[output]) == name
+    check(output, name, "top_k")
+    if name == "none":
+        with pytest.raises(UserError, match=r"calibration=temperature .* set calibration=none"):
+            check(output, "temperature", "top_k")

@@ -43,3 +43,13 @@ def test_blocks_are_small_and_nearly_full(features, labels, most):
     assert 1 <= size <= most
     blocks = -(-labels // size)
     assert blocks * size - labels < max(16 * blocks, 1)
+
+
+def test_every_process_gets_a_block_of_its_own_and_one_process_the_same_as_ever():
+    assert (block_size(64, 500), block_size(64, 500, processes=2)) == (500, 256)
+    assert block_size(512, 1_000_000) == block_size(512, 1_000_000, processes=8)
+    for labels in range(1, 70):
+        assert block_size(64, labels) == labels
+        for processes in range(1, labels + 1):
+            assert -(-labels // block_size(64, labels, processes=processes)) >= processes, (labels, processes)
+    assert block_size(64, 3, processes=4) == 1, "which the check of shards refuses"

@@ -25,9 +25,15 @@ def test_one_process_has_nobody_to_share_with() -> None:
 
 def test_every_process_needs_a_chunk_and_the_size_that_is_named_gives_it_one() -> None:
     check_label_shards(10, 4, processes=3)
-    with pytest.raises(UserError, match=r"3 chunks of labels for 4 processes: set trainer\.label_chunk=2"):
+    with pytest.raises(
+        UserError, match=r"3 chunks of labels for 4 processes: .*trainer\.label_chunk=2 or fewer"
+    ):
         check_label_shards(10, 4, processes=4)
     check_label_shards(10, 2, processes=4)
+    with pytest.raises(UserError, match="1 chunk of labels for 2 processes"):
+        check_label_shards(10, 10, processes=2)
+    with pytest.raises(UserError, match="3 chunks of labels for 4 processes: start fewer processes"):
+        check_label_shards(3, 1, processes=4)
 
 
 def test_without_chunks_there_is_nothing_to_deal_out() -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def test_one_changed_number_is_found_and_named(run: tuple[Classifier, Path]) -> 
     stored["splits"]["test"]["micro_f1"] = math.nextafter(old, 2)
     RunFiles(run[1]).results.write_text(json.dumps(stored))
     text = again(run)
-    assert f"1 metrics differ from {RunFiles(run[1]).results}:" in text
+    assert f"1 metric differs from {RunFiles(run[1]).results}, the most in:" in text
     assert text.endswith(f"test micro_f1: {old} here, {math.nextafter(old, 2)} stored")
 
 
@@ -84,7 +85,25 @@ def test_changed_weights_are_noticed(run: tuple[Classifier, Path]) -> None:
     with torch.no_grad():
         for parameter in run[0].network.parameters():
             parameter.add_(0.1)
-    assert "metrics differ" in again(run)
+    text = again(run)
+    assert "metrics differ" in text
+    *_, first, _, _, _, _, last = text.splitlines()
+    assert "the most in" not in first
+    assert re.fullmatch("and [0-9]+ more", last)
+
+
+def test_the_reason_is_named_where_the_folder_tells(tmp_path: Path) -> None:
+    job = tiny_job.job(tmp_path)
+    train(job, found=None)
+    data = tiny.dataset()
+    assert isinstance(data.test.y_NL, torch.Tensor)
+    data.test.y_NL[0] = 1 - data.test.y_NL[0]
+    text = measure_again(job.classifier, data, job.settings, tmp_path, facts=tiny_job.facts())
+    assert f"metrics differ from {RunFiles(tmp_path).results} (other test rows), the most in:" in text
+    with torch.no_grad():
+        next(job.classifier.network.parameters()).add_(0.1)
+    text = measure_again(job.classifier, tiny.dataset(), job.settings, tmp_path, facts=tiny_job.facts())
+    assert ", and neither data nor code nor machine have changed, the most in:" in text
 
 
 def test_an_infinite_loss_is_stored_as_null_and_still_the_same(

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mlc.outputs.base import NotDefinedError
+from mlc.outputs.shares import LabelShares
 from mlc.training.csv_cells import text_of
 from mlc.training.report import (
     final_report,
@@ -76,6 +78,15 @@ def test_summary_compares_splits_and_explains_gaps(make_evaluation) -> None:
     after = next(line for line in lines if line.startswith("class-wise ECE after"))
     assert after.split()[-1] == "-"
     assert lines[-1] == "- class-wise ECE after calibration: no marginals"
+
+
+def test_no_run_in_label_chunks_is_sent_to_a_calibration_that_is_refused(make_evaluation) -> None:
+    with pytest.raises(NotDefinedError) as caught:
+        LabelShares(torch.zeros(1, 3)).marginals()
+    assert "(calibration=platt)" in str(caught.value)
+    table = summary_table({"test": make_evaluation(no_probabilities=str(caught.value))})
+    assert "(calibration=platt, which trainer.label_chunk does not go with)" in table
+    assert "platt)" not in table
 
 
 def test_commands_can_be_pasted(tmp_path: Path) -> None:
