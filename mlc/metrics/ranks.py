@@ -65,14 +65,19 @@ def positive_ranks(scores_RC: Tensor, y_RC: Tensor) -> PositiveRanks:
     )
 
 
-def _keys(scores_RC: Tensor, known_RC: Tensor | None) -> Tensor:
-    """R×C int32 keys that sort like the scores, unknown cells below all others.
+def ordered_keys(scores: Tensor) -> Tensor:
+    """Int32 keys that sort like the scores, read as float32, and are equal where those are.
 
     The bits of a float32 sort like an integer, once those of negative numbers are reversed.
     """
     # Adding 0 turns -0.0 into 0.0: they are equal as scores but not as bits.
-    bits_RC = (scores_RC.float() + 0.0).contiguous().view(torch.int32)
-    keys_RC = (bits_RC >> 31).bitwise_and_(0x7FFFFFFF).bitwise_xor_(bits_RC)
+    bits = (scores.float() + 0.0).contiguous().view(torch.int32)
+    return (bits >> 31).bitwise_and_(0x7FFFFFFF).bitwise_xor_(bits)
+
+
+def _keys(scores_RC: Tensor, known_RC: Tensor | None) -> Tensor:
+    """R×C keys of the scores, unknown cells below all others."""
+    keys_RC = ordered_keys(scores_RC)
     return keys_RC if known_RC is None else keys_RC.masked_fill_(~known_RC, _BELOW_ALL)
 
 

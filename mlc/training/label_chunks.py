@@ -21,13 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mlc.backbones.flatten import Flatten
 from mlc.batch import Batch, BatchInput
 from mlc.heads.base import Head
 from mlc.heads.factorised import FactorisedHead
 from mlc.heads.sigmoid import SigmoidHead
 from mlc.heads.softmax import SoftmaxHead
-from mlc.inputs import MAIN
 from mlc.losses.base import Loss
 from mlc.losses.factorised import FactorisedLoss
 from mlc.model import Network
@@ -96,12 +94,9 @@ def join_labels(head: Head) -> None:
 def features_for_labels(
     network: Network, inputs: Mapping[str, BatchInput], precision: str
 ) -> Tensor | SparseRows:
-    """What the label layer reads; a linear backbone would only make sparse rows dense, and is left out."""
-    x = inputs[MAIN]
-    if isinstance(network.backbone, Flatten) and isinstance(x, SparseRows):
-        return x
+    """What the label layer reads; a linear backbone hands sparse rows through."""
     with autocast(inputs, precision):
-        features: Tensor = network.backbone(inputs)[network.head.reads]
+        features: Tensor | SparseRows = network.backbone(inputs)[network.head.reads]
     return features
 
 

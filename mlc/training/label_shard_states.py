@@ -4,15 +4,13 @@ The main process puts the shards together, one block after another, when it is a
 process takes its own blocks out of a state that is loaded. So a run goes on in any number of processes.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from mlc.training.label_layer import LabelBlocks
-
-State = dict[str, Any]
+from mlc.training.state_form import keep_state_as
 
 
 def keep_shards(optimizer: torch.optim.Optimizer, layer: LabelBlocks) -> None:
@@ -25,48 +23,18 @@ def keep_shards(optimizer: torch.optim.Optimizer, layer: LabelBlocks) -> None:
         layer: in shards, whose weight and bias are among its parameters.
     """
 
-    def gathered(asked: torch.optim.Optimizer, state: State) -> State:
-        return _changed(
-            asked, layer, state, weight=layer.shards.whole, bias=lambda value: _whole(layer, value)
-        )
+    def gathered(parameter: Tensor) -> Callable[[Tensor], Tensor] | None:
+        if parameter is layer.weight_KDC:
+            return layer.shards.whole
+        return (lambda kept: _whole(layer, kept)) if parameter is layer.bias_L else None
 
-    def cut(asked: torch.optim.Optimizer, state: State) -> State:
+    def cut(parameter: Tensor) -> Callable[[Tensor], Tensor] | None:
         own, labels = layer.own, layer.own_labels
-        return _changed(
-            asked,
-            layer,
-            state,
-            weight=lambda value: value[own.start : own.stop].clone(),
-            bias=lambda value: value[..., labels].clone(),
-        )
+        if parameter is layer.weight_KDC:
+            return lambda kept: kept[own.start : own.stop].clone()
+        return (lambda kept: kept[..., labels].clone()) if parameter is layer.bias_L else None
 
-    optimizer.register_state_dict_post_hook(gathered)
-    optimizer.register_load_state_dict_pre_hook(cut)
-
-
-def _changed(
-    optimizer: torch.optim.Optimizer,
-    layer: LabelBlocks,
-    state: State,
-    *,
-    weight: Callable[[Tensor], Tensor],
-    bias: Callable[[Tensor], Tensor],
-) -> State:
-    """The state with what belongs to the layer changed; numbers and counters of steps stay."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    states = dict(state["state"])
-    for number, parameter in enumerate(parameters):
-        change = weight if parameter is layer.weight_KDC else bias if parameter is layer.bias_L else None
-        if change is not None and number in states:
-            states[number] = _each(states[number], change)
-    return {**state, "state": states}
-
-
-def _each(values: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> State:
-    return {
-        name: change(value) if isinstance(value, Tensor) and value.ndim else value
-        for name, value in values.items()
-    }
+    keep_state_as(optimizer, written=gathered, read=cut)
 
 
 def _whole(layer: LabelBlocks, own: Tensor) -> Tensor:

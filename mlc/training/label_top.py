@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mlc.metrics.ranks import ordered_keys
 from mlc.rows import LabelRows
 
 _LOW = 2**32
@@ -32,7 +33,7 @@ class BestLabels(NamedTuple):
             k: how many; all labels where there are fewer.
         """
         label_C = torch.arange(first, first + scores_NC.shape[1], device=scores_NC.device)
-        key_NC = _ordered(scores_NC) * _LOW - label_C
+        key_NC = ordered_keys(scores_NC).long() * _LOW - label_C
         key_NK, place_NK = key_NC.topk(min(k, scores_NC.shape[1]), dim=1)
         return cls(key_NK, values_NC.gather(1, place_NK))
 
@@ -57,9 +58,3 @@ class BestLabels(NamedTuple):
         taken_NK = torch.arange(self.key_NK.shape[1], device=n_N.device) < n_N[:, None]
         length_N = taken_NK.sum(1)
         return LabelRows(self.label_NK[taken_NK], length_N.cumsum(0) - length_N, length_N, n_labels)
-
-
-def _ordered(scores: Tensor) -> Tensor:
-    """Int64 numbers that compare as float32 scores do: their bits, those of negative ones turned around."""
-    bits = (scores.float() + 0.0).view(torch.int32)  # adding 0 makes 0 of -0
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()

@@ -4,16 +4,14 @@ Such a layer keeps its weight as D×L. A square state of nn.Linear's L×D would 
 it is L×D in every checkpoint, as the weight itself is (mlc/heads/linear_on_rows.py).
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from mlc.heads.linear_on_rows import LinearOnRows
 from mlc.training.memory_light import BlockOptimizer
-
-State = dict[str, Any]
+from mlc.training.state_form import keep_state_as
 
 
 def keep_as_linear(optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
@@ -29,29 +27,12 @@ def keep_as_linear(optimizer: torch.optim.Optimizer, network: nn.Module) -> None
     if not weights or isinstance(optimizer, BlockOptimizer):
         return
 
-    def written(asked: torch.optim.Optimizer, state: State) -> State:
-        return _changed(asked, state, weights, lambda matrix: matrix.T)
+    def turned(parameter: Tensor) -> Callable[[Tensor], Tensor] | None:
+        return _turned if any(parameter is weight for weight in weights) else None
 
-    def read(asked: torch.optim.Optimizer, state: State) -> State:
-        return _changed(asked, state, weights, lambda matrix: matrix.T.contiguous())
-
-    optimizer.register_state_dict_post_hook(written)
-    optimizer.register_load_state_dict_pre_hook(read)
+    keep_state_as(optimizer, written=turned, read=turned)
 
 
-def _changed(
-    optimizer: torch.optim.Optimizer,
-    state: State,
-    weights: Sequence[nn.Parameter],
-    turn: Callable[[Tensor], Tensor],
-) -> State:
-    """The state with every matrix that is kept of these weights turned; what else is kept stays."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    states = dict(state["state"])
-    for number, parameter in enumerate(parameters):
-        if number in states and any(parameter is weight for weight in weights):
-            states[number] = {
-                name: turn(value) if isinstance(value, Tensor) and value.ndim == 2 else value
-                for name, value in states[number].items()
-            }
-    return {**state, "state": states}
+def _turned(kept: Tensor) -> Tensor:
+    """What is kept of each weight, the other way round; what is kept of rows or columns stays."""
+    return kept.T.contiguous() if kept.ndim == 2 else kept

@@ -31,7 +31,7 @@ def faults() -> int:
 
 def kept(before: int) -> bool:
     """Whether the memory of a tensor is there that was not there before."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) > before + PAGES / 2
+    return resident() > before + PAGES / 2
 
 
 def resident() -> int:
