@@ -129,12 +129,13 @@ def _mlc(folder: Path) -> Pieces:
         session.optimizer.zero_grad()
 
     def checked() -> tuple[Tensor, Tensor | bool]:
-        return loop._step(session, feed, next(rows))
+        rows_B = next(rows)
+        return loop._step(session, feed, rows_B, [rows_B])
 
     def whole() -> None:
         rows_B = next(rows)
         session.set_rate(0.5)
-        mean, bad = loop._step(session, feed, rows_B)
+        mean, bad = loop._step(session, feed, rows_B, [rows_B])
         watch.add(rows_B, mean, bad, last=False)
 
     return {

@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 import torch
 from torch.optim.optimizer import Optimizer
 
+from mlc.lean_adam import lean
+
 _GUARDED = ("add_param_group", "state_dict", "load_state_dict", "zero_grad")
 
 
@@ -33,6 +35,8 @@ def eager(kind: type[Kind]) -> type[Kind]:
 @cache
 def _eager(kind: type[Optimizer]) -> type[Optimizer]:
     inner = inspect.unwrap(kind.step)
+    if issubclass(kind, torch.optim.Adam):
+        inner = lean(inner)
 
     def step(self: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
         with torch.set_grad_enabled(bool(self.defaults.get("differentiable", False))):

@@ -45,7 +45,7 @@ class MLP(Backbone):
     ):
         super().__init__()
         spec = require_kind(inputs[MAIN], "numbers", "pictures", "sparse", backbone="mlp")
-        self.input_dropout = nn.Dropout(input_dropout) if input_dropout else nn.Identity()
+        self.input_dropout = nn.Dropout(input_dropout) if input_dropout else None
         fans_in = [math.prod(spec.shape), *widths[:-1]]
         first: type[nn.Module] = SparseLinear if spec.kind == "sparse" else nn.Linear
         linears = [first, *[nn.Linear] * (len(widths) - 1)]
@@ -66,9 +66,12 @@ class MLP(Backbone):
         return features
 
     def _dropped(self, x: Tensor | SparseRows) -> Tensor | SparseRows:
-        if isinstance(x, SparseRows):
-            return replace(x, values_M=self.input_dropout(x.numbers()))
-        dropped: Tensor = self.input_dropout(x.flatten(1))
+        rows = x if isinstance(x, SparseRows) else x.flatten(1)
+        if self.input_dropout is None:
+            return rows
+        if isinstance(rows, SparseRows):
+            return replace(rows, values_M=self.input_dropout(rows.numbers()))
+        dropped: Tensor = self.input_dropout(rows)
         return dropped
 
 

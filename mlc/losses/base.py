@@ -112,7 +112,7 @@ class LabelLoss(ExampleLoss):
     ) -> Tensor:
         """The same mean, without the losses of examples where nobody asks for them: small steps are calls."""
         if all_known and weight_B is None:
-            return self.per_label(output, y_BL).sum() / len(y_BL)
+            return self.per_label(output, y_BL).sum() / y_BL.shape[0]
         return super().mean(output, y_BL, weight_B, all_known=all_known)
 
 

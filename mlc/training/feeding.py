@@ -72,7 +72,7 @@ def batches(split: Split, rows: Iterable[Tensor], device: str) -> Iterator[Batch
     """
     if split.device == torch.device(device):
         for rows_B in rows:
-            yield split.select(rows_B.to(split.device, non_blocking=True))
+            yield split.select(rows_B if device == "cpu" else rows_B.to(device, non_blocking=True))
         return
     remaining = iter(rows)
     with ThreadPoolExecutor(1) as thread:

@@ -7,7 +7,7 @@ after each epoch: validate, log, remember the best, save, stop early.
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -126,30 +126,30 @@ def _train_epoch(session: Session, train: Split, tell: Callbacks) -> None:
     watch = _Watch(session, tell)
     session.catch_up = watch.read
     session.network.train()
-    parts = (part for rows_B in batches[position.batch : last] for part in _parts(session, rows_B))
-    feed = feeding.batches(train, parts, session.device)
-    for i in range(position.batch, last):
-        rows_B = batches[i]
+    plan = [(rows_B, _parts(session, rows_B)) for rows_B in batches[position.batch : last]]
+    feed = feeding.batches(train, (part for _, parts in plan for part in parts), session.device)
+    for i, (rows_B, parts) in enumerate(plan, start=position.batch):
         session.set_rate(position.epoch + (i + 0.5) / len(batches))
-        loss, bad = _step(session, feed, rows_B)
+        loss, bad = _step(session, feed, rows_B, parts)
         position.step, position.batch = position.step + 1, i + 1
         watch.add(rows_B, loss, bad, last=i + 1 == last)
         tell.after_step()
 
 
-def _step(session: Session, feed: Iterator[Batch], rows_B: Tensor) -> tuple[Tensor, Tensor | bool]:
+def _step(
+    session: Session, feed: Iterator[Batch], rows_B: Tensor, parts: Sequence[Tensor]
+) -> tuple[Tensor, Tensor | bool]:
     """One step on these rows, whose parts come next: their mean loss, and whether it was left out."""
     stepper = session.stepper
-    sizes = [len(part) for part in _parts(session, rows_B)]
     counted = processes.has_part(rows_B)
     total: Tensor | None = None
     stepper.begin()
-    for i, size in enumerate(sizes):
+    for i, part in enumerate(parts, start=1):
         batch = next(feed)
         if session.augment is not None:
             batch = replace(batch, inputs=session.augment(batch.inputs))
-        share = size / len(rows_B) if counted else 0.0
-        with session.gradients_shared(now=i + 1 == len(sizes)):
+        share = part.numel() / rows_B.numel() if counted else 0.0
+        with session.gradients_shared(now=i == len(parts)):
             loss, own = session.part(batch, share=share)
             stepper.backward(loss)
         total = own if total is None else total + own
@@ -216,10 +216,11 @@ class _Watch:
         """Bring the numbers of the unread steps to the host, in one go."""
         position, settings = self._session.position, self._session.settings
         for step, rows_B, moved, loss, bad in self._on_host():
-            self._rows += len(rows_B)
+            rows = rows_B.numel()
+            self._rows += rows
             if not bad:
-                self._loss_sum += loss * len(rows_B)
-                self._good_rows += len(rows_B)
+                self._loss_sum += loss * rows
+                self._good_rows += rows
                 position.bad_in_a_row = 0
                 continue
             position.bad_steps += 1

@@ -237,7 +237,7 @@ def own_part(rows_B: Tensor) -> Tensor:
 
 def has_part(rows_B: Tensor) -> bool:
     """Whether `own_part` has any row for this process."""
-    return len(rows_B) > rank() or size() == 1
+    return size() == 1 or rows_B.numel() > rank()
 
 
 def gather_rows(part: Tensor, *, rows_B: Tensor) -> Tensor:
