@@ -37,7 +37,7 @@ format: $(STAMP)  ## let ruff rewrite the code
 	$(BIN)/ruff format .
 
 DEVICE ?= cpu
-bench: $(STAMP) .venv-peers/.installed  ## the table of targets against a bare loop and the peers (half an hour; DEVICE=cuda)
+bench: $(STAMP) .venv-peers/.installed  ## the table of targets against a bare loop and the peers (forty minutes; DEVICE=cuda)
 	$(BIN)/python -m benchmarks --device $(DEVICE)
 
 bench-scaling: $(STAMP)  ## cost against rows, labels and epochs, over three decades (five minutes)

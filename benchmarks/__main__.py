@@ -1,6 +1,6 @@
 """The table of the nine targets, or one workload of it.
 
-    python -m benchmarks                       # everything (`make bench`); half an hour on two idle cores
+    python -m benchmarks                       # everything (`make bench`); forty minutes on two idle cores
     python -m benchmarks W1 --pairs 3          # one workload, quickly
     python -m benchmarks W2 W3 --device cuda
 
@@ -70,10 +70,11 @@ def _finish(
         "evaluation": others.evaluation(setting),
         "label_chunks": others.label_chunks(setting),
         "label_networks": others.label_networks(setting, start_s=start_s),
+        "scaling": others.scaling(setting),
     }.items():
         scripts[name] = printed
         more += its_lines
-    lines = [*lines, start, *more, *others.linearity(), training.cuda_line(measured, setting)]
+    lines = [*lines, start, *more, training.cuda_line(measured, setting)]
     lines.sort(key=lambda line: line.target.partition(".")[0])
     rates = floor.measure(setting.device)
     where = hardware.describe(args.device, args.threads)

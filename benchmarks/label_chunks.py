@@ -1,11 +1,13 @@
 """Very many labels: the plain step against label chunks with the update inside the pass.
 
-    python benchmarks/label_chunks.py                          # both cases, three rounds
-    python benchmarks/label_chunks.py --case w5b --rounds 5
+    python -m benchmarks.label_chunks                          # all cases, three rounds
+    python -m benchmarks.label_chunks --case w5b --rounds 5
 
 Cases:
-    w5b       5,000 sparse features of which each row has 270, 100,000 labels of which each row has 5, linear
-    million   512 dense features, 1,000,000 labels of which each row has 5, linear; only the chunks are run
+    w5b           5,000 sparse features of which each row has 270, 100,000 labels, batches of 128 rows
+    million       512 dense features, 1,000,000 labels, batches of 128 rows; only the chunks are run
+    million_few   the same with batches of 8 rows, so that memory and not arithmetic is what a step costs
+    The layer is linear, and each row has 5 labels.
 
 Ways:
     plain     `objective` of mlc.training.objective, backward, fused Adam: what a bare loop does
@@ -14,8 +16,10 @@ Ways:
 
 Each way runs in a process of its own, so that its peak memory is known; the ways take turns, round after
 round. Times are medians over all rounds, by the wall's clock and the processor's: where a machine does other
-things, only the second says what the work costs (OMP_WAIT_POLICY=PASSIVE keeps waiting out of it). The
-traffic is what a step must move, at the bandwidth measured beside it.
+things, only the second says what the work costs (OMP_WAIT_POLICY=PASSIVE keeps waiting out of it).
+
+The traffic is what a step must move, at the rate at which memory is copied; the floor is the traffic and the
+products, at the rate of a large product. Both rates are measured beside the steps.
 """
 
 import argparse
@@ -27,10 +31,14 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks import floor
+from benchmarks.contest import ROOT
 from mlc.backbones.flatten import Flatten
 from mlc.batch import Batch, LabelStatistics
 from mlc.heads.sigmoid import SigmoidHead
@@ -51,27 +59,35 @@ BYTES_MOVED = {
     "light_adam": 16,
     "row_adagrad": 8,
     "adafactor": 8,
-}  # per weight, read and written
+}  # per weight, read and written; the plain step 36
 
 
 @dataclass(frozen=True)
 class Case:
-    """Features, labels, and the entries of a sparse row (0: dense features)."""
+    """Features, labels, the entries of a sparse row (0: dense features), rows of a batch."""
 
     features: int
     labels: int
     entries: int
+    rows: int
     ways: tuple[str, ...]
+
+    @property
+    def flop(self) -> float:
+        """Of a step's products: forward, and gradient of the weights; the features are data."""
+        return 2 * 2 * self.rows * (self.entries or self.features) * self.labels
 
 
 CASES = {
-    "w5b": Case(5_000, 100_000, 270, WAYS),
-    "million": Case(512, 1_000_000, 0, WAYS[1:]),
+    "w5b": Case(5_000, 100_000, 270, 128, WAYS),
+    "million": Case(512, 1_000_000, 0, 128, WAYS[1:]),
+    "million_few": Case(512, 1_000_000, 0, 8, WAYS[1:]),
 }
 
 
-def batches(case: Case, rows: int, number: int) -> list[Batch]:
+def batches(case: Case, number: int) -> list[Batch]:
     """Random batches, always the same; their targets are sparse."""
+    rows = case.rows
     generator = torch.Generator().manual_seed(0)
     made = []
     for _ in range(number):
@@ -145,10 +161,10 @@ def step_of(case: Case, way: str, chunk: int | None):
     return step
 
 
-def work(case: Case, way: str, rows: int, steps: int, chunk: int | None) -> dict[str, object]:
+def work(case: Case, way: str, steps: int, chunk: int | None) -> dict[str, object]:
     """Seconds of some steps after the first two, the loss, and the largest resident memory."""
     step = step_of(case, way, chunk)
-    data = batches(case, rows, 2)
+    data = batches(case, 2)
     losses = [step(data[i % 2]) for i in range(2)]
     seconds, cpu_seconds = [], []
     for i in range(steps):
@@ -160,18 +176,6 @@ def work(case: Case, way: str, rows: int, steps: int, chunk: int | None) -> dict
     return {"seconds": seconds, "cpu_seconds": cpu_seconds, "losses": losses, "peak": peak}
 
 
-def rates() -> dict[str, float]:
-    """Bytes read and written per second now, the best of some tries, by either clock."""
-    numbers = torch.zeros(2**26)
-    best = {"bytes_per_s": 0.0, "bytes_per_cpu_s": 0.0}
-    for _ in range(10):
-        for name, clock in (("bytes_per_s", time.perf_counter), ("bytes_per_cpu_s", time.process_time)):
-            start_s = clock()
-            numbers.mul_(1.0)
-            best[name] = max(best[name], 8 * len(numbers) / (clock() - start_s))
-    return best
-
-
 def main() -> None:
     """Run the ways in turn and print medians, ratios first."""
     parser = argparse.ArgumentParser(
@@ -179,58 +183,81 @@ def main() -> None:
     )
     parser.add_argument("--case", choices=CASES, action="append")
     parser.add_argument("--way", choices=WAYS, action="append")
-    parser.add_argument("--rows", type=int, default=128, help="batch size")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--chunk", type=int, help="labels of a block; else by the rule")
+    parser.add_argument("--json", type=Path, help="where the numbers are to be written")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         case, way = args.worker
-        if way == "rates":
-            print(json.dumps(rates()))
-        else:
-            print(json.dumps(work(CASES[case], way, args.rows, args.steps, args.chunk)))
+        result = (
+            vars(floor.measure("cpu")) if way == "rates" else work(CASES[case], way, args.steps, args.chunk)
+        )
+        print(json.dumps(result))
         return
-    for name in args.case or CASES:
-        _report(name, args)
+    found = {name: _report(name, args) for name in args.case or CASES}
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def _report(name: str, args: argparse.Namespace) -> None:
+def _report(name: str, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """The numbers of each way, which are printed, too."""
     case = CASES[name]
     ways = [way for way in case.ways if not args.way or way in args.way]
-    found: dict[str, list[dict[str, object]]] = {way: [] for way in ways}
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
     measured = []
     for _ in range(args.rounds):
         measured.append(_worker(name, "rates", args))
         for way in ways:
             found[way].append(_worker(name, way, args))
-    move, cpu_move = (max(rate[clock] for rate in measured) for clock in ("bytes_per_s", "bytes_per_cpu_s"))
-    print(f"\n{name}: {case.features:,} features, {case.labels:,} labels, batch {args.rows}", flush=True)
-    print(f"at best {move / 1e9:.1f} GB/s moved, {cpu_move / 1e9:.1f} GB per second of the processor")
-    print("way          x plain  (CPU)  memory     step      CPU  samples/s  peak MB  step/traffic  (CPU)")
-    base: tuple[float, float, int] | None = None
+    copy, fp32 = (max(rate[key] for rate in measured) for key in ("copy", "fp32"))
+    print(f"\n{name}: {case.features:,} features, {case.labels:,} labels, batch {case.rows}", flush=True)
+    print(f"at best {copy / 1e9:.1f} GB/s copied, products at {fp32 / 1e9:.0f} GFLOP/s")
+    print(
+        "way          x plain  (CPU)  memory     step      CPU  samples/s  peak MB  step/traffic  step/floor"
+    )
+    rows: dict[str, dict[str, float]] = {}
     for way in ways:
-        clocks = [[s for run in found[way] for s in run[clock]] for clock in ("seconds", "cpu_seconds")]
-        step_s, cpu_s = map(statistics.median, clocks)
-        peak = max(run["peak"] for run in found[way])
-        base = base or (step_s, cpu_s, peak)
-        moved = case.features * case.labels * BYTES_MOVED.get(way, 36)
-        print(
-            f"{way:12} {base[0] / step_s:7.2f} {base[1] / cpu_s:6.2f} {peak / base[2]:7.2f} {step_s:7.2f} s"
-            f" {cpu_s:6.2f} s {args.rows / step_s:10.1f} {peak / 1e6:8.0f}"
-            f" {step_s * move / moved:13.2f} {cpu_s * cpu_move / moved:6.2f}"
+        step_s, cpu_s = (
+            statistics.median([s for run in found[way] for s in run[clock]])
+            for clock in ("seconds", "cpu_seconds")
         )
+        peak = max(run["peak"] for run in found[way])
+        base = rows[ways[0]] if rows else {"step_s": step_s, "cpu_s": cpu_s, "peak_mb": peak / 1e6}
+        traffic_s = case.features * case.labels * BYTES_MOVED.get(way, 36) / copy
+        rows[way] = {
+            "speed": base["step_s"] / step_s,
+            "cpu_speed": base["cpu_s"] / cpu_s,
+            "memory": peak / 1e6 / base["peak_mb"],
+            "step_s": step_s,
+            "cpu_s": cpu_s,
+            "samples_per_s": case.rows / step_s,
+            "peak_mb": peak / 1e6,
+            "per_traffic": step_s / traffic_s,
+            "per_floor": step_s / (traffic_s + case.flop / fp32),
+        }
+        print(_line(way, rows[way]), flush=True)
+    return rows
 
 
-def _worker(case: str, way: str, args: argparse.Namespace) -> dict:
-    command = [sys.executable, __file__, "--worker", case, way, "--rows", str(args.rows)]
+def _line(way: str, row: dict[str, float]) -> str:
+    formats = ("7.2f", "6.2f", "7.2f", "6.2f", "6.2f", "8.1f", "8.0f", "13.2f", "11.2f")
+    cells = [f"{value:{form}}" for value, form in zip(row.values(), formats, strict=True)]
+    cells[3], cells[4] = f"{cells[3]} s", f"{cells[4]} s"
+    return f"{way:12} {' '.join(cells)}"
+
+
+def _worker(case: str, way: str, args: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.label_chunks", "--worker", case, way]
     command += ["--steps", str(args.steps), *(["--chunk", str(args.chunk)] if args.chunk else [])]
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=dict(os.environ), cwd=ROOT, check=False
+    )
     if done.returncode:
         raise SystemExit(done.stderr)
     print(case, way, done.stdout.strip(), file=sys.stderr, flush=True)
-    result: dict = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(done.stdout)
     return result
 
 

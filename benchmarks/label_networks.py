@@ -1,6 +1,6 @@
 """One network per label: how much faster is training all of them together?
 
-    python benchmarks/label_networks.py
+    python -m benchmarks.label_networks
 
 Data of yeast's shape (1500 rows, 103 features, 14 labels), an MLP with two hidden layers per label, batches
 of 64, Adam. The ways see the same batches from the same start and must end with the same logits:
@@ -16,8 +16,10 @@ machine's peak: what it saves is the rest of the loop. The narrower the networks
 
 import argparse
 import copy
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -107,6 +109,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="where the seconds are to be written")
     args = parser.parse_args()
 
     torch.manual_seed(0)
@@ -139,6 +142,9 @@ def main() -> None:
     for name, taken in times.items():
         ratio = median(own / best for own, best in zip(taken, times["together"], strict=True))
         print(f"{name:10} {median(taken):8.2f} s   {ratio:5.2f} x together")
+    if args.json:
+        medians_s = {name: median(taken) for name, taken in times.items()}
+        args.json.write_text(json.dumps({"networks": LABELS, "seconds": medians_s}), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Targets 5 to 8: scripts of their own, run as they are; their tables are read and kept."""
+"""Targets 5 to 8: scripts of their own; what they print is kept, and their numbers are compared."""
 
 import json
-import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from benchmarks.contest import ROOT, Setting
 from benchmarks.targets import Line, at_least, at_most
@@ -13,77 +14,67 @@ from benchmarks.targets import Line, at_least, at_most
 _LONGEST_S = 3600
 
 
-def run(script: str, words: Sequence[str], setting: Setting) -> str:
-    """What a script of this folder prints; "" if it fails, and says so on the standard error."""
-    command = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py"), *words]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=setting.environment,
-            stdout=subprocess.PIPE,
-            text=True,
-            timeout=_LONGEST_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        print(f"{script}: not done after {_LONGEST_S} s, left out", file=sys.stderr)
-        return ""
-    return done.stdout if done.returncode == 0 else ""
+class Done(NamedTuple):
+    """What a script has printed and measured; no numbers where it failed."""
+
+    printed: str
+    numbers: dict[str, Any]
+
+
+def run(script: str, words: Sequence[str], setting: Setting) -> Done:
+    """Run a script of this folder; one that fails says why on the standard error, and the rest goes on."""
+    print(f"\n{script} {' '.join(words)}", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "numbers.json"
+        command = [sys.executable, "-m", f"benchmarks.{script}", *words, "--json", str(path)]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                env=setting.environment,
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=_LONGEST_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Done(f"not done after {_LONGEST_S} s", {})
+        print(done.stdout, flush=True)
+        numbers = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return Done(done.stdout if done.returncode == 0 else "it failed", numbers)
 
 
 def evaluation(setting: Setting) -> tuple[list[Line], str]:
     """Target 5: W6."""
-    printed = run("evaluation", ["--cases", "exact", "streaming"], setting)
+    beside = ("torchmetrics_ap_exact", "torchmetrics_f1", "sklearn_ap", "sklearn_f1")
+    done = run("evaluation", ["--cases", "exact", "streaming", *beside, "--repeats", "3"], setting)
     lines = []
     for case, seconds, megabytes in (("exact", 5.0, 450), ("streaming", 1.2, 300)):
-        # case, ratio, seconds, processor seconds, extra MB
-        found = re.search(rf"^{case}\s+\S+\s+([\d.]+)\s+[\d.]+\s+([\d.]+)", printed, re.MULTILINE)
-        target = f"5. W6 {case}: seconds"
-        if found is None:
-            lines.append(Line(f"{target} ≤ {seconds:g}", "benchmarks/evaluation.py gave no number", None))
+        if case not in done.numbers:
+            lines.append(_not_measured(f"5. W6 {case}: seconds ≤ {seconds:g}", "evaluation"))
             continue
-        taken_s, extra_mb = float(found[1]), float(found[2])
-        lines.append(at_most(target, seconds, taken_s, f"{taken_s:.2f}"))
+        taken_s, extra_mb = (done.numbers[case][key] for key in ("seconds", "extra_mb"))
+        lines.append(at_most(f"5. W6 {case}: seconds", seconds, taken_s, f"{taken_s:.2f}"))
         lines.append(at_most(f"5. W6 {case}: extra MB", megabytes, extra_mb, f"{extra_mb:.0f}"))
-    return lines, printed
+    return lines, done.printed
 
 
 def label_chunks(setting: Setting) -> tuple[list[Line], str]:
     """Target 6: W5b, and a million labels."""
-    printed = run("label_chunks", [], setting)
-    rows: dict[str, _ChunkRow] = {}
-    section = ""
-    for text in printed.splitlines():
-        if head := re.match(r"(w5b|million):", text):
-            section = head[1]
-        elif row := re.match(r"(plain|chunks)\s+(.*)", text):
-            rows[f"{section} {row[1]}"] = _ChunkRow(
-                *(float(number) for number in re.findall(r"[\d.]+", row[2]))
-            )
-    if not {"w5b chunks", "million chunks"} <= rows.keys():
-        return [Line("6. very many labels", "benchmarks/label_chunks.py gave no number", None)], printed
-    w5b, million = rows["w5b chunks"], rows["million chunks"]
-    ratio, gigabytes = million.step_per_traffic, million.peak_mb / 1000
+    done = run("label_chunks", [], setting)
+    if not {"w5b", "million", "million_few"} <= done.numbers.keys():
+        return [_not_measured("6. very many labels", "label_chunks")], done.printed
+    w5b, many, few = (done.numbers[case]["chunks"] for case in ("w5b", "million", "million_few"))
+    gigabytes = max(many["peak_mb"], few["peak_mb"]) / 1000
+    step = "6. a million labels: step, ratio to its memory traffic"
+    with_products = f"{many['per_traffic']:.1f}; to traffic and products {many['per_floor']:.2f}"
     return [
-        at_least("6. W5b: speed, ratio to plain", 1.4, w5b.speed, f"{w5b.speed:.2f}"),
-        at_most("6. W5b: memory, ratio to plain", 0.75, w5b.memory, f"{w5b.memory:.2f}"),
-        at_most("6. a million labels: step, ratio to its memory traffic", 2, ratio, f"{ratio:.2f}"),
+        at_least("6. W5b: speed, ratio to plain", 1.4, w5b["speed"], f"{w5b['speed']:.2f}"),
+        at_most("6. W5b: memory, ratio to plain", 0.75, w5b["memory"], f"{w5b['memory']:.2f}"),
+        at_most(f"{step}, 8 rows", 2, few["per_traffic"], f"{few['per_traffic']:.2f}"),
+        at_most(f"{step}, 128 rows", 2, many["per_traffic"], with_products),
         at_most("6. a million labels: GB", 8, gigabytes, f"{gigabytes:.1f}"),
-    ], printed
-
-
-class _ChunkRow(NamedTuple):
-    """A line of label_chunks.py: its columns from left to right."""
-
-    speed: float
-    memory: float
-    step_s: float
-    samples_per_s: float
-    peak_mb: float
-    traffic_s: float
-    products_s: float
-    step_per_traffic: float
+    ], done.printed
 
 
 def label_networks(setting: Setting, *, start_s: float) -> tuple[list[Line], str]:
@@ -93,32 +84,32 @@ def label_networks(setting: Setting, *, start_s: float) -> tuple[list[Line], str
         setting: where.
         start_s: seconds that a run takes to its first step.
     """
-    printed = run("label_networks", ["--device", setting.device], setting)
-    found = {
-        row[1]: float(row[2]) for row in re.finditer(r"^(together|loop)\s+([\d.]+) s", printed, re.MULTILINE)
-    }
-    count = re.search(r"^(\d+) networks", printed)
-    if not {"together", "loop"} <= found.keys() or count is None:
-        return [
-            Line("7. S7's networks together", "benchmarks/label_networks.py gave no number", None)
-        ], printed
-    ratio = found["loop"] / found["together"]
+    done = run("label_networks", ["--device", setting.device], setting)
+    if not done.numbers:
+        return [_not_measured("7. S7's networks together", "label_networks")], done.printed
+    together_s, loop_s = (done.numbers["seconds"][way] for way in ("together", "loop"))
+    count = done.numbers["networks"]
+    ratio = loop_s / together_s
     # A separate run pays its start, and trains one network; what it writes at its end is left out.
-    apart = (int(count[1]) * start_s + found["loop"]) / (start_s + found["together"])
+    apart = (count * start_s + loop_s) / (start_s + together_s)
     return [
         at_least("7. S7 together, speed over the in-process loop", 1.8, ratio, f"{ratio:.2f}"),
         at_least(
-            f"7. S7 together, speed over {count[1]} runs", 5, apart, f"{apart:.1f}, from the start of a run"
+            f"7. S7 together, speed over {count} runs", 5, apart, f"{apart:.1f}, from the start of a run"
         ),
-    ], printed
+    ], done.printed
 
 
-def linearity() -> list[Line]:
-    """Target 8, from what `make bench-scaling` has left."""
-    path = ROOT / "benchmarks" / "results" / "scaling.json"
-    target = "8. cost is linear in rows, labels, epochs: largest slope on the last decade ≤ 1.1"
-    if not path.is_file():
-        return [Line(target, "run `make bench-scaling` first", None)]
-    slopes: dict[str, float] = json.loads(path.read_text())["slopes"]
+def scaling(setting: Setting) -> tuple[list[Line], str]:
+    """Target 8."""
+    done = run("scaling", ["--device", setting.device], setting)
+    target = "8. cost is linear in rows, labels, epochs: largest slope of the last decade"
+    if not done.numbers:
+        return [_not_measured(target, "scaling")], done.printed
+    slopes: dict[str, float] = done.numbers["slopes"]
     words = ", ".join(f"{name} {slope:.2f}" for name, slope in slopes.items())
-    return [Line(target, words, max(slopes.values()) <= 1.1)]
+    return [at_most(target, 1.1, max(slopes.values()), words)], done.printed
+
+
+def _not_measured(target: str, script: str) -> Line:
+    return Line(target, f"benchmarks/{script}.py gave no number", None)

@@ -32,7 +32,7 @@ class Measured:
 def measure(name: str, setting: Setting, *, pairs: int, peers: bool) -> Measured:
     """One workload: first everybody, then bare and mlc alone until there are enough pairs."""
     workload = WORKLOADS[name]
-    pairs_left, outcomes, failed = pairs, {}, {}
+    pairs_left, outcomes, failed = pairs * workload.pairs_times, {}, {}
     ways: Sequence[Way] = (BARE, LOADER, MLC, *auto_ways(name, setting), *(PEERS if peers else ()))
     while pairs_left > 0:
         rounds = min(pairs_left, _ROUNDS_OF_A_START if outcomes else _PEER_ROUNDS)

@@ -26,6 +26,7 @@ class Workload:
         turn_steps: steps that a contender takes before it is the other's turn: about half a second.
         positives: labels per row.
         overrides: what makes `mlc.train` train the same network.
+        pairs_times: how often it is measured where others are once; the shorter its turns, the more.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Workload:
     turn_steps: int
     positives: int
     overrides: tuple[str, ...]
+    pairs_times: int = 1
 
     @property
     def steps_per_epoch(self) -> int:
@@ -92,6 +94,7 @@ WORKLOADS = {
                 "backbone.dropout=0",
                 "trainer.batch_size=64",
             ),
+            pairs_times=4,
         ),
         Workload(
             "W2",
