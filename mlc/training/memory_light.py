@@ -247,13 +247,24 @@ class Adafactor(BlockOptimizer):
     ) -> None:
         """One step."""
         new = group["step"] ** -group["decay_power"]
-        square_DC = gradient_DC.square().add_(1e-30)
         row_D, column_C = state["row"], state["column"]
-        row_D.lerp_(square_DC.mean(1), new)
-        column_C.lerp_(square_DC.mean(0), new)
-        step_DC = gradient_DC * (row_D / row_D.mean()).rsqrt()[:, None] * column_C.rsqrt()
-        size = step_DC.square().mean().sqrt()
-        step_DC.div_((size / group["clip"]).clamp(min=1))
+        sum_C, means = torch.zeros_like(column_C), []
+        for (gradient_RC,) in _pieces(gradient_DC):
+            square_RC = gradient_RC.square().add_(1e-30)
+            means.append(square_RC.mean(1))
+            sum_C += square_RC.sum(0)
+        row_D.lerp_(torch.cat(means), new)
+        column_C.lerp_(sum_C / len(gradient_DC), new)
+
+        by_row_D1 = (row_D / row_D.mean()).rsqrt()[:, None].expand_as(gradient_DC)
+        by_column_C = column_C.rsqrt()
+        squares = [
+            (gradient_RC * by_row_R1).mul_(by_column_C).square_().sum()
+            for gradient_RC, by_row_R1 in _pieces(gradient_DC, by_row_D1)
+        ]
+        size = (torch.stack(squares).sum() / gradient_DC.numel()).sqrt()
+        rate_C = by_column_C * (-group["lr"] / (size / group["clip"]).clamp(min=1))
         if group["weight_decay"]:
             weight_DC.mul_(1 - group["lr"] * group["weight_decay"])
-        weight_DC.add_(step_DC, alpha=-group["lr"])
+        for weight_RC, gradient_RC, by_row_R1 in _pieces(weight_DC, gradient_DC, by_row_D1):
+            weight_RC.addcmul_(gradient_RC * by_row_R1, rate_C)
