@@ -167,7 +167,7 @@ def _notes(recipe: Recipe, classifier: Classifier, dataset: Dataset, labels: Lab
     empty_rows = dataset.train.n_empty
     if classifier.loss.ignores_empty_rows and empty_rows:
         notes.append(f"{empty_rows} training rows have no label and carry no gradient under this loss.")
-    never = [name for name, known in zip(dataset.label_names, labels.known_L, strict=True) if known == 0]
+    never = [dataset.label_names[label] for label in (labels.known_L == 0).nonzero().flatten().tolist()]
     if never:
         notes.append(
             f"{len(never)} of {labels.n_labels} labels are known in no training row, so their probabilities "

@@ -129,7 +129,7 @@ def existing_folder(value: str, *, key: str) -> Path:
         UserError: it is not there, or no folder.
     """
     path = home_path(value)
-    if not path.is_dir():
+    if not value or not path.is_dir():
         raise UserError(
             f"{key}={value} is no folder: give the folder of a run, for example {key}=runs/<name>"
         )

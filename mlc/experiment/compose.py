@@ -69,6 +69,11 @@ def compose_runs(overrides: Sequence[str], start: Start) -> None:
         raise end.error from None
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(sentence(error)) from error
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise UserError(
+            f"the folder {error.filename} cannot be made ({error.strerror}): name another one "
+            f"(hydra.run.dir=<folder>, with -m hydra.sweep.dir=<folder>)"
+        ) from error
     if failures and RunMode.MULTIRUN not in modes:
         raise failures[0]
     if failures:

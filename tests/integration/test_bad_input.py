@@ -119,6 +119,13 @@ def test_a_folder_that_holds_a_run_is_left_alone(doors: Doors, run: Path) -> Non
     assert contents(run) == before
 
 
+@pytest.mark.parametrize("folder", ["taken", "taken/run", "data/tiny/train.arff"])
+def test_a_folder_that_cannot_be_made(doors: Doors, tiny: Path, folder: str) -> None:
+    Path("taken").write_text("mine", encoding="utf-8")
+    assert_sentence(doors.train(*mulan(folder)), folder.split("/run")[0], "cannot be made", "hydra.run.dir=")
+    assert Path("taken").read_text(encoding="utf-8") == "mine"
+
+
 @pytest.mark.parametrize("word", ["resume=nowhere", "resume=", "resume=data", "resume=data/tiny/train.arff"])
 def test_resuming_what_is_no_run(doors: Doors, tiny: Path, word: str) -> None:
     before = contents(Path("data"))
