@@ -41,6 +41,7 @@ from benchmarks import floor
 from benchmarks.contest import ROOT
 from mlc.backbones.flatten import Flatten
 from mlc.batch import Batch, LabelStatistics
+from mlc.eager_optimizer import eager
 from mlc.heads.sigmoid import SigmoidHead
 from mlc.inputs import MAIN, InputSpec
 from mlc.losses.binary_cross_entropy import BinaryCrossEntropy
@@ -139,7 +140,8 @@ def step_of(case: Case, way: str, chunk: int | None):
         "adafactor": lambda: Adafactor(
             params=parameters, lr=2e-3, decay_power=0.8, clip=1.0, weight_decay=0.0
         ),
-    }.get(way, lambda: torch.optim.Adam(parameters, lr=2e-3, fused=True))()
+        "plain": lambda: torch.optim.Adam(parameters, lr=2e-3, fused=True),
+    }.get(way, lambda: eager(torch.optim.Adam)(parameters, lr=2e-3, fused=True))()
 
     if way == "plain":
 
