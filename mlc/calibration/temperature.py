@@ -1,6 +1,9 @@
 """Temperature scaling: one number that mends the confidence of a model's own distribution."""
 
 import math
+import operator
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +17,7 @@ from mlc.outputs.label_sets import LabelSets
 from mlc.outputs.levels import LabelLevels
 from mlc.outputs.single_choice import SingleChoice
 
+_BLOCK_CELLS = 2**21  # logits in float64 at a time: 16 MB, a few times over
 MAX_TEMPERATURE = 100.0  # T is kept in [1 / MAX_TEMPERATURE, MAX_TEMPERATURE]
 # Models whose distribution is made of logits that one temperature can divide.
 HasTemperature = IndependentLabels | SingleChoice | LabelSets | LabelLevels
@@ -71,14 +75,10 @@ def fit_temperature(output: HasTemperature, y_NL: Tensor, weight_N: Tensor | Non
     log T it has one minimum. Beyond the bounds it is held at its value there and a parabola is added, which
     leads the line search back inside.
     """
-    output, y_NL = output.detach().map_tensors(Tensor.double), y_NL.double()
-    usable_N = _log_prob(output, y_NL).isfinite() & ~y_NL.isnan().all(1)
-    if weight_N is not None:
-        usable_N &= weight_N > 0
-        weight_N = weight_N.double()[usable_N]
-    if not usable_N.any():
+    blocks = list(_usable_blocks(output.detach(), y_NL, weight_N))
+    total = sum(float(block.weight_B.sum()) for block in blocks)
+    if total == 0:
         return 1.0
-    output, y_NL = output.map_tensors(lambda values: values[usable_N]), y_NL[usable_N]
     bound = math.log(MAX_TEMPERATURE)
     log_t = torch.zeros((), dtype=torch.float64, device=y_NL.device, requires_grad=True)
     optimizer = eager(torch.optim.LBFGS)(
@@ -87,16 +87,45 @@ def fit_temperature(output: HasTemperature, y_NL: Tensor, weight_N: Tensor | Non
 
     def objective() -> Tensor:
         optimizer.zero_grad()
-        inside = log_t.clamp(-bound, bound)
-        nll_N = -_log_prob(_divided(output, inside.exp()), y_NL)
-        nll = nll_N.mean() if weight_N is None else (weight_N * nll_N).sum() / weight_N.sum()
-        loss = nll + (log_t - inside).square()
+        beyond = log_t - log_t.clamp(-bound, bound)
+        loss = beyond.square()
         loss.backward()
+        for block in blocks:  # one after the other, so that memory does not grow with the rows
+            part = block.loss(log_t.clamp(-bound, bound).exp()) / total
+            part.backward()
+            loss = loss.detach() + part.detach()
         return loss
 
     with torch.enable_grad():
         optimizer.step(objective)
     return math.exp(min(max(log_t.item(), -bound), bound))
+
+
+class _Block(NamedTuple):
+    """Some rows that count."""
+
+    output: HasTemperature
+    y_BL: Tensor
+    weight_B: Tensor
+
+    def loss(self, temperature: Tensor) -> Tensor:
+        """Σ w -log P(y | x; logits / T), in float64."""
+        return -(self.weight_B @ _log_prob(_divided(_double(self.output), temperature), self.y_BL.double()))
+
+
+def _usable_blocks(output: HasTemperature, y_NL: Tensor, weight_N: Tensor | None) -> Iterator[_Block]:
+    """The rows with a finite likelihood, a known label and a weight, a block after the other."""
+    size = max(1, _BLOCK_CELLS // max(1, y_NL.shape[1]))
+    for rows in (slice(start, start + size) for start in range(0, len(y_NL), size)):
+        part, y_BL = output.map_tensors(operator.itemgetter(rows)), y_NL[rows]
+        usable_B = _log_prob(_double(part), y_BL.double()).isfinite() & ~y_BL.isnan().all(1)
+        weight_B = usable_B.double() if weight_N is None else usable_B * weight_N[rows].double()
+        take = operator.itemgetter(weight_B > 0)
+        yield _Block(part.map_tensors(take), take(y_BL), take(weight_B))
+
+
+def _double(output: HasTemperature) -> HasTemperature:
+    return output.map_tensors(Tensor.double)
 
 
 def _divided(output: HasTemperature, temperature: Tensor) -> HasTemperature:

@@ -122,6 +122,22 @@ def test_unknown_targets_are_left_out_as_scipy_says() -> None:
     assert fitted(IndependentLabels(logits_NL), y_NL) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_block_of_rows_at_a_time_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits_NL, y_NL = independent_sample(101, scale=3, true_t=2.5, seed=9)
+    y_NL[::7] = torch.nan
+    weight_N = torch.rand(101, generator=torch.Generator().manual_seed(1)).round(decimals=1)
+    weight_N[:9] = 0  # the first two blocks count nothing
+
+    def fit() -> float:
+        calibrator = Temperature(n_labels=L)
+        calibrator.fit(IndependentLabels(logits_NL), y_NL, weight_N)
+        return float(calibrator.temperature)
+
+    at_once = fit()
+    monkeypatch.setattr("mlc.calibration.temperature._BLOCK_CELLS", 4 * L)
+    assert fit() == pytest.approx(at_once, rel=1e-6)  # T is kept in float32
+
+
 def test_shared_tensors_are_not_divided() -> None:
     calibrator = Temperature(n_labels=L)
     calibrator.temperature.fill_(2.0)
