@@ -29,8 +29,8 @@ class _Group(NamedTuple):
 def lean(step: Step) -> Step:
     """A step of Adam or AdamW, the same to the last bit, that is quick in the plain case.
 
-    That is: fused, on a processor, dense float32, and each parameter has taken a step before. All else goes
-    to `step`.
+    That is: fused, on a processor, dense float32, each parameter has taken a step before, and no scaler of
+    gradients has its say. All else goes to `step`.
 
     Args:
         step: of torch.
@@ -39,7 +39,8 @@ def lean(step: Step) -> Step:
     def lean_step(optimizer: Adam, closure: Callable[[], Any] | None = None) -> Any:
         found = [_plain(optimizer, group) for group in optimizer.param_groups]
         tensors = [group for group in found if group is not None]
-        if closure is not None or len(tensors) < len(found):
+        scaled = getattr(optimizer, "found_inf", None) is not None  # it says whether to leave the step out
+        if scaled or closure is not None or len(tensors) < len(found):
             return step(optimizer, closure)
         for options, group in zip(optimizer.param_groups, tensors, strict=True):
             _take(options, group)

@@ -23,7 +23,7 @@ def numerics(settings: TrainerSettings) -> Iterator[None]:
         torch.backends.cudnn.benchmark = False
     try:
         anomaly = settings.detect_anomaly or torch.is_anomaly_enabled()
-        # With labels in chunks no gradient is made of all of them, and memory is what there is least of.
+        # Who trains labels in chunks has less memory to spare than time.
         kept = kept_memory() if settings.label_chunk is None else nullcontext()
         with kept, torch.autograd.set_detect_anomaly(anomaly):
             yield

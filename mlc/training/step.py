@@ -38,8 +38,8 @@ class Stepper:
         self._scaler = (
             torch.amp.GradScaler(torch.device(device).type) if settings.precision == "fp16" else None
         )
-        self._on_device = device != "cpu" and getattr(optimizer, "_step_supports_amp_scaling", False)
         _give_momentum(optimizer)
+        self._on_device = device != "cpu" and getattr(optimizer, "_step_supports_amp_scaling", False)
         self._statistics = [
             buffer
             for layer in network.modules()
@@ -148,9 +148,14 @@ def _give_momentum(optimizer: torch.optim.Optimizer) -> None:
     """Start the momentum of a fused SGD at 0.
 
     PyTorch takes memory for it that is not cleared, and does not write there if the first step is left out.
+    With dampening a first step from 0 is another one: then the host decides whether a step is left out.
     """
     if not isinstance(optimizer, torch.optim.SGD):
         return
-    for group in optimizer.param_groups:
-        for parameter in group["params"] if group["fused"] and group["momentum"] else ():
+    groups = [group for group in optimizer.param_groups if group["fused"] and group["momentum"]]
+    if any(group["dampening"] for group in groups):
+        vars(optimizer)["_step_supports_amp_scaling"] = False
+        return
+    for group in groups:
+        for parameter in group["params"]:
             optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

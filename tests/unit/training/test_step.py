@@ -280,12 +280,32 @@ def test_half_precision_trains_like_full() -> None:
         torch.testing.assert_close(values[precision], values["fp32"], atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_a_fused_sgd_whose_first_step_is_left_out_is_a_plain_one_that_starts_later(momentum: float) -> None:
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_a_later_overflow_leaves_the_state_of_the_optimiser_alone(name: str) -> None:
+    parameter = nn.Parameter(torch.ones(4))
+    optimizer = tiny.optimizer(nn.ParameterList([parameter]), name)
+    stepper = Stepper(nn.ParameterList([parameter]), optimizer, tiny.settings(precision="fp16"), "cpu")
+    states = []
+    for factor in (1.0, 2.0, math.inf, 1.0):
+        stepper.begin()
+        stepper.backward((parameter * factor).sum())
+        stepper.step()
+        states.append(bits([parameter, optimizer.state_dict()]))
+    assert states[2] == states[1]
+    assert states[3] != states[2]
+    assert parameter.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "options", [{"momentum": 0.0}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.9, "dampening": 0.5}]
+)
+def test_a_fused_sgd_whose_first_step_is_left_out_is_a_plain_one_that_starts_later(
+    options: dict[str, Any],
+) -> None:
     """PyTorch's own would go on with a momentum of uninitialised memory."""
     parameters = [nn.Parameter(torch.ones(1000)) for _ in range(2)]
-    fused = torch.optim.SGD(parameters[:1], lr=0.1, momentum=momentum, nesterov=momentum > 0, fused=True)
-    plain = torch.optim.SGD(parameters[1:], lr=0.1, momentum=momentum, nesterov=momentum > 0, fused=False)
+    fused = torch.optim.SGD(parameters[:1], lr=0.1, fused=True, **options)
+    plain = torch.optim.SGD(parameters[1:], lr=0.1, fused=False, **options)
     stepper = Stepper(nn.ParameterList(parameters[:1]), fused, tiny.settings(precision="fp16"), "cpu")
     torch.full((1000,), 1e30)  # what the memory may have held
     for factor in (math.inf, 1.0, 2.0):

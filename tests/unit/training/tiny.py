@@ -11,6 +11,7 @@ from mlc.batch import LabelStatistics
 from mlc.calibration.platt import Platt
 from mlc.data.dataset import Dataset, Split
 from mlc.decisions.thresholds import PerLabelThreshold
+from mlc.eager_optimizer import eager
 from mlc.heads.sigmoid import SigmoidHead
 from mlc.inputs import InputSpec
 from mlc.losses.base import Loss
@@ -21,7 +22,7 @@ from mlc.training.order import Sampler
 from mlc.training.schedules import Constant
 from mlc.training.session import Session
 from mlc.training.settings import TrainerSettings
-from tests.contract.grid import build
+from tests.contract.grid import options, target
 
 FEATURES, LABELS = 4, 3
 INPUTS = {"x": InputSpec("numbers", (FEATURES,))}
@@ -90,7 +91,8 @@ def classifier(seed: int = 0) -> Classifier:
 
 def optimizer(of: nn.Module, name: str = "sgd", **changes: Any) -> torch.optim.Optimizer:
     """A shipped optimiser, prepared as a run does."""
-    made: torch.optim.Optimizer = build("optimizer", name, params=list(of.parameters()))
+    kind = eager(target("optimizer", name))
+    made: torch.optim.Optimizer = kind(params=list(of.parameters()), **options("optimizer", name))
     for group in made.param_groups:
         group.update(changes)
         group["initial_lr"] = group["lr"]
