@@ -4,6 +4,7 @@ Batches with and without weights may be mixed: a batch without counts 1 for each
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from typing import Generic, NamedTuple, Self, TypeVar, cast
 
 import torch
@@ -51,47 +52,51 @@ class SumAccumulator(Accumulator[S]):
     The sums stay on the device of the batches: nothing waits for it before the result is asked for.
 
     Args:
-        zero: the sums of no rows.
+        zero: makes the sums of no rows; called only where there are none, or several processes.
     """
 
-    def __init__(self, zero: S) -> None:
+    def __init__(self, zero: Callable[[], S]) -> None:
         self._zero = zero
         self.reset()
 
     def reset(self) -> None:
         """Forget all batches."""
-        # Counts stay exact up to 2^53.
-        self._values = [value.double() for value in self._zero]
-        self._weighted = False
+        self._sums: S | None = None
 
     def update(self, sums: S) -> None:
         """Add the sums of a batch."""
-        self._weighted |= any(value.dtype != zero.dtype for value, zero in zip(sums, self._zero, strict=True))
-        self._values = [total + value for total, value in zip(self._values, sums, strict=True)]
+        if self._sums is not None:
+            # Counts and sums of weights have a float64 sum, in which counts stay exact up to 2^53.
+            sums = self._like(sums, (mine + more for mine, more in zip(self._sums, sums, strict=True)))
+        self._sums = sums
 
     def merge(self, other: Self) -> None:
         """Add the sums of another accumulator."""
-        self._weighted |= other._weighted
-        self._values = [mine + theirs for mine, theirs in zip(self._values, other._values, strict=True)]
+        if other._sums is not None:
+            self.update(other._sums)
 
     def compute(self) -> S:
         """The sums, on the CPU."""
-        return self._result([value.cpu() for value in self._values], weighted=self._weighted)
+        sums = self._zero() if self._sums is None else self._sums
+        return self._like(sums, (value.cpu() for value in sums))
 
     def merged(self) -> S:
         """The sums over all processes, which exchange them as one tensor."""
         if not merging.several():
             return self.compute()
-        flag = torch.tensor([float(self._weighted)], dtype=torch.float64)
-        flat = merging.summed(torch.cat([flag, *(value.cpu().flatten() for value in self._values)]))
-        parts = flat[1:].split([value.numel() for value in self._values])
-        values = [part.view(zero.shape) for part, zero in zip(parts, self._zero, strict=True)]
-        return self._result(values, weighted=bool(flat[0] > 0))
+        zero, sums = self._zero(), self.compute()
+        weighted = any(value.dtype != none.dtype for value, none in zip(sums, zero, strict=True))
+        flag = torch.tensor([float(weighted)], dtype=torch.float64)
+        flat = merging.summed(torch.cat([flag, *(value.double().flatten() for value in sums)]))
+        parts = flat[1:].split([value.numel() for value in sums])
+        values = [part.view(none.shape) for part, none in zip(parts, zero, strict=True)]
+        if flat[0] == 0:
+            values = [value.to(none.dtype) for value, none in zip(values, zero, strict=True)]
+        return self._like(zero, values)
 
-    def _result(self, values: list[Tensor], *, weighted: bool) -> S:
-        if not weighted:
-            values = [value.to(zero.dtype) for value, zero in zip(values, self._zero, strict=True)]
-        return cast(S, type(self._zero)(*values))  # type: ignore[call-overload]
+    @staticmethod
+    def _like(sums: S, values: Iterable[Tensor]) -> S:
+        return cast(S, type(sums)(*values))  # type: ignore[call-overload]
 
 
 class ExactAveragePrecision(Accumulator[AveragePrecision]):

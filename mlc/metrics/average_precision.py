@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mlc.metrics.blocks import in_threads
-from mlc.metrics.ranks import BLOCK_CELLS, positive_ranks
+from mlc.metrics.blocks import CELLS, in_threads
+from mlc.metrics.ranks import positive_ranks
 from mlc.metrics.weights import divide
 
 # Points of a precision-recall curve: at 1 %, 2 %, .. 100 % of a label's positives.
@@ -62,7 +62,7 @@ def average_precision(
 
 def label_blocks(rows: int, n_labels: int) -> list[slice]:
     """Blocks of as many labels as may be sorted at a time."""
-    step = max(1, BLOCK_CELLS // max(1, rows))
+    step = max(1, CELLS // max(1, rows))
     return [slice(start, start + step) for start in range(0, n_labels, step)]
 
 

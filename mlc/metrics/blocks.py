@@ -1,44 +1,65 @@
-"""How much is worked on at a time: temporaries that stay in the processor's cache cost a third of others.
+"""How much is worked on at a time, by how many threads.
 
-Blocks do not depend on the number of threads, so neither do the sums.
+Temporaries that stay in the processor's cache cost a third of others, and a block whose operations take much
+longer than Python between them leaves other threads room. Blocks do not depend on the number of threads, so
+neither do the sums.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# Half a megabyte of float32; the allocator takes larger ones from the system again and again.
-CELLS = 2**17
-# Rows of a block, where they are more cells than that: a label's counts are fetched once for so many rows.
-ROWS = 256
+# Two megabytes of float32: with half of it threads wait for Python more often, with twice as much for memory.
+CELLS = 2**19
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+@cache
+def _helpers(threads: int) -> ThreadPoolExecutor:
+    """So many threads, kept: starting two takes .7 ms, which is as long as some of what they do."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="mlc-metrics")
+
+
+def in_threads(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Call a function for each item, with torch's number of threads; results in the order of the items.
 
-    None within torch's operations meanwhile, which are too small here to be worth waking others.
+    None within torch's operations meanwhile, which are too small here to be worth waking others. The function
+    had better be a few large operations: many small ones hold Python's lock, and who waits for it sleeps.
     """
-    threads = torch.get_num_threads()
-    if min(threads, len(items)) < 2:
+    items = list(items)
+    threads = min(torch.get_num_threads(), len(items))
+    if threads < 2:
         return [function(item) for item in items]
+    results: list[R | None] = [None] * len(items)
+    waiting = iter(range(len(items)))  # whoever is free takes the next one
 
     @torch.no_grad()  # which each thread must be told
-    def call(item: T) -> R:
-        return function(item)
+    def work() -> None:
+        for index in waiting:
+            results[index] = function(items[index])
 
+    before = torch.get_num_threads()
     torch.set_num_threads(1)  # threads that begin now begin with this
     try:
-        with ThreadPoolExecutor(min(threads, len(items))) as pool:
-            return list(pool.map(call, items))
+        helpers = [_helpers(before - 1).submit(work) for _ in range(threads - 1)]
+        try:
+            work()
+        finally:
+            # One that has not begun has nothing left to do, and in a forked process it never will begin.
+            begun = [helper for helper in helpers if not helper.cancel()]
+            wait(begun)
+        for helper in begun:
+            helper.result()
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+    return cast(list[R], results)
 
 
 def slices(total: int, step: int) -> Iterator[slice]:
@@ -49,7 +70,14 @@ def slices(total: int, step: int) -> Iterator[slice]:
 
 def row_slices(values_BL: Tensor) -> Iterator[slice]:
     """Blocks of rows of CELLS entries; all rows on CUDA, which is fastest with much to do at a time."""
-    return slices(len(values_BL), CELLS // values_BL.shape[1] if values_BL.is_cpu else len(values_BL))
+    rows, n_labels = values_BL.shape
+    return slices(rows, CELLS // max(1, n_labels) if values_BL.is_cpu else rows)
+
+
+def label_slices(values_BL: Tensor) -> Iterator[slice]:
+    """The same of labels."""
+    rows, n_labels = values_BL.shape
+    return slices(n_labels, CELLS // max(1, rows) if values_BL.is_cpu else n_labels)
 
 
 def places(mask_RC: Tensor) -> Tensor:
@@ -60,21 +88,9 @@ def places(mask_RC: Tensor) -> Tensor:
     return mask_RC.flatten().nonzero().squeeze(1)
 
 
-def count_true(counts_LK: Tensor, bin_LB: Tensor, true_BL: Tensor, count_LB: Tensor | None) -> None:
-    """Add the True entries of a block to the bins of their labels, in place.
-
-    Args:
-        counts_LK: so far; of any type.
-        bin_LB: the bin of each entry.
-        true_BL: booleans, with a row for each example.
-        count_LB: what each entry counts; None where all count 1.
-    """
-    if not true_BL.is_cpu:  # where the True ones are is known only to the device
-        true_LB = true_BL.T.to(counts_LK.dtype)
-        counts_LK.scatter_add_(1, bin_LB, true_LB if count_LB is None else true_LB * count_LB)
-        return
-    place_P = places(true_BL)
-    row_P = place_P // true_BL.shape[1]
-    label_P = place_P - row_P * true_BL.shape[1]
-    one_P = counts_LK.new_ones(()) if count_LB is None else count_LB[label_P, row_P].to(counts_LK.dtype)
-    counts_LK.index_put_((label_P, bin_LB[label_P, row_P]), one_P, accumulate=True)
+def above(values: Tensor, bound: float) -> Tensor:
+    """Booleans that say which values are larger than the bound."""
+    if values.is_cpu:
+        # NumPy compares with vector instructions, which takes a third of torch's time.
+        return torch.from_numpy(values.detach().numpy() > bound)
+    return values > bound

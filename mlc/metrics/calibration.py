@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mlc.metrics.blocks import places, row_slices
-from mlc.metrics.weights import entry_weights, grand_total, is_true, known_mean
+from mlc.metrics.blocks import above, in_threads, label_slices, places, row_slices
+from mlc.metrics.weights import entry_weights, is_true, known_entries, known_mean, total
 
 BINS = 15
 # A probability given to what happened counts as no less than this, so that log loss stays finite.
@@ -77,54 +77,66 @@ def calibration_sums(p_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None)
         weight_B: weights of the rows; None where all are 1.
     """
     true_BL, count_BL = is_true(y_BL), entry_weights(y_BL, weight_B)
+    if count_BL is None and p_BL.is_cpu and _is_mostly_low(p_BL):
+        return _sums_of_mostly_low(p_BL, true_BL)
+    return _sums_of_any(p_BL, true_BL, count_BL)
+
+
+def _sums_of_any(p_BL: Tensor, true_BL: Tensor, count_BL: Tensor | None) -> CalibrationSums:
+    """The sums, with what each entry counts; None where all count 1."""
     sums_3KL = p_BL.new_zeros(3, BINS, p_BL.shape[1], dtype=torch.float64)
-    squared_error = sums_3KL.new_zeros(())
-    for rows in row_slices(p_BL):
-        few_BL = None if count_BL is None else count_BL[rows]
-        if few_BL is None and p_BL.is_cpu:
-            place_P = places(true_BL[rows])
-            # (p - 1)² is p² + 1 - 2p: most targets are 0, and what all entries cost is one pass.
-            squared_error += torch.linalg.vector_norm(p_BL[rows], dtype=torch.float64).square()
-            squared_error += (1 - 2 * p_BL[rows].flatten()[place_P].double()).sum()
-            if _add_mostly_low(sums_3KL, p_BL[rows], place_P):
-                continue
-        else:
-            error_BL = p_BL[rows].double() - true_BL[rows].double()
-            squared_error += grand_total(error_BL.square_(), few_BL)
-        _add_any(sums_3KL, p_BL[rows], true_BL[rows], few_BL)
+
+    def block(labels: slice) -> Tensor:
+        few_BL, y_BL = p_BL[:, labels].double(), true_BL[:, labels].double()
+        one_BL = torch.ones_like(few_BL) if count_BL is None else count_BL[:, labels]
+        bin_BL = _bin_of(p_BL[:, labels])
+        values = (one_BL, few_BL * one_BL, y_BL * one_BL)
+        for sums_KL, values_BL in zip(sums_3KL[:, :, labels], values, strict=True):
+            sums_KL.scatter_add_(0, bin_BL, values_BL)
+        return ((few_BL - y_BL).square_() * one_BL).sum()
+
+    squared_error = torch.stack(in_threads(block, label_slices(p_BL))).sum()
     rows_KL, probability_KL, positives_KL = sums_3KL
     return CalibrationSums(rows_KL, probability_KL, positives_KL, squared_error)
 
 
-def _add_any(sums_3KL: Tensor, p_BL: Tensor, true_BL: Tensor, count_BL: Tensor | None) -> None:
-    """Add rows, probability and positives of each bin, in place."""
-    bin_BL = _bin_of(p_BL)
-    count_BL = sums_3KL.new_ones(()).expand(bin_BL.shape) if count_BL is None else count_BL
-    values = (count_BL, p_BL.double() * count_BL, true_BL * count_BL)
-    for sums_KL, values_BL in zip(sums_3KL, values, strict=True):
-        sums_KL.scatter_add_(0, bin_BL, values_BL)
+def _is_mostly_low(p_BL: Tensor) -> bool:
+    """Whether most entries are in the lowest bin, as with many labels; the first rows speak for all."""
+    first_BL = p_BL[next(row_slices(p_BL))]
+    return int(_above_lowest(first_BL).sum()) <= _FEW * first_BL.numel()
 
 
-def _add_mostly_low(sums_3KL: Tensor, p_BL: Tensor, true_P: Tensor) -> bool:
-    """The same where most entries are in the lowest bin, as with many labels; else it adds nothing: False.
+def _above_lowest(p_BL: Tensor) -> Tensor:
+    """Which entries are not in the lowest bin; a few of those that are, too, which does no harm."""
+    return above(p_BL, 1 / (BINS + 1))
 
-    What is summed without bins costs a fifth. Each entry counts 1, all are on the CPU, and the positives are
-    at these places.
-    """
-    high_P = places(p_BL * BINS >= 1)
-    if len(high_P) > _FEW * p_BL.numel():
-        return False
+
+def _sums_of_mostly_low(p_BL: Tensor, true_BL: Tensor) -> CalibrationSums:
+    """The sums where each entry counts 1 and all are on the CPU; what has no bins costs a fifth."""
+
+    def block(rows: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        few_BL, before = p_BL[rows].double(), rows.start * p_BL.shape[1]
+        squared = torch.dot(few_BL.flatten(), few_BL.flatten())
+        high_P, true_P = places(_above_lowest(p_BL[rows])), places(true_BL[rows])
+        return few_BL.sum(0), squared, high_P + before, true_P + before
+
+    sums, squares, high, true = zip(*in_threads(block, row_slices(p_BL)), strict=True)
+    high_P, true_P = torch.cat(high), torch.cat(true)
+    rows_KL, probability_KL = _binned(p_BL, high_P, counts=True), _binned(p_BL, high_P, counts=False)
+    rows_KL[0] += len(p_BL) - rows_KL.sum(0)
+    probability_KL[0] += torch.stack(sums).sum(0) - probability_KL.sum(0)
+    # (p - 1)² is p² + 1 - 2p, and most targets are 0.
+    squared_error = torch.stack(squares).sum() + (1 - 2 * p_BL.flatten()[true_P].double()).sum()
+    return CalibrationSums(rows_KL, probability_KL, _binned(p_BL, true_P, counts=True), squared_error)
+
+
+def _binned(p_BL: Tensor, place_P: Tensor, *, counts: bool) -> Tensor:
+    """BINS×L numbers of the probabilities at these places, or sums, in float64."""
     n_labels = p_BL.shape[1]
-    p_P, label_P = p_BL.flatten()[high_P].double(), high_P % n_labels
-    at_P = _bin_of(p_BL.flatten()[high_P]) * n_labels + label_P
-    rows, probability, positives = sums_3KL.view(3, -1)
-    rows.index_add_(0, at_P, rows.new_ones(()).expand(at_P.shape))
-    probability.index_add_(0, at_P, p_P)
-    sums_3KL[0, 0] += len(p_BL) - torch.bincount(label_P, minlength=n_labels)
-    sums_3KL[1, 0] += p_BL.sum(0, dtype=torch.float64).index_add_(0, label_P, p_P, alpha=-1)
-    at_P = _bin_of(p_BL.flatten()[true_P]) * n_labels + true_P % n_labels
-    positives.index_add_(0, at_P, positives.new_ones(()).expand(at_P.shape))
-    return True
+    p_P = p_BL.flatten()[place_P]
+    values_P = torch.ones_like(p_P, dtype=torch.float64) if counts else p_P.double()
+    sums = values_P.new_zeros(BINS * n_labels)
+    return sums.index_add_(0, _bin_of(p_P) * n_labels + place_P % n_labels, values_P).view(BINS, n_labels)
 
 
 def _bin_of(p: Tensor) -> Tensor:
@@ -139,12 +151,37 @@ def log_loss_sums(p_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None = None) ->
         y_BL: targets: 0 or 1, NaN where unknown.
         weight_B: weights of the rows; None where all are 1.
     """
-    true_BL, count_BL = is_true(y_BL), entry_weights(y_BL, weight_B)
-    nats = p_BL.new_zeros((), dtype=torch.float64)
-    for rows in row_slices(p_BL):
-        given_BL = torch.where(true_BL[rows], p_BL[rows], 1 - p_BL[rows]).clamp_(min=SMALLEST_PROBABILITY)
-        nats -= grand_total(given_BL.log_(), None if count_BL is None else count_BL[rows])
-    return LogLossSums(nats=nats, cells=nats.new_tensor(p_BL.numel()) if count_BL is None else count_BL.sum())
+    true_BL, known_BL = is_true(y_BL), known_entries(y_BL)
+
+    def block(rows: slice) -> Tensor:
+        given_BL = _given(p_BL[rows], true_BL[rows]).clamp_(min=SMALLEST_PROBABILITY)
+        if known_BL is not None:
+            given_BL.masked_fill_(~known_BL[rows], 1.0)
+        return _nats(given_BL)
+
+    nats_B = torch.cat(in_threads(block, row_slices(p_BL)))
+    known_B = torch.full_like(nats_B, y_BL.shape[1]) if known_BL is None else known_BL.sum(1).double()
+    return LogLossSums(nats=total(nats_B, weight_B), cells=total(known_B, weight_B))
+
+
+def _given(p_BL: Tensor, true_BL: Tensor) -> Tensor:
+    """The probability given to what happened."""
+    if not p_BL.is_cpu:
+        return torch.where(true_BL, p_BL, 1 - p_BL)
+    given_BL, place_P = 1 - p_BL, places(true_BL)
+    given_BL.view(-1)[place_P] = p_BL.flatten()[place_P]
+    return given_BL
+
+
+def _nats(given_BL: Tensor) -> Tensor:
+    """The sum of -log of each row, in float64, of numbers from SMALLEST_PROBABILITY to 1.
+
+    Four have one logarithm, that of their product, which float32 can hold (10^-28).
+    """
+    fourth = given_BL.shape[1] // 4
+    product_BL = given_BL[:, : 4 * fourth].reshape(len(given_BL), 4, fourth).prod(1)
+    factors_BL = torch.cat([product_BL, given_BL[:, 4 * fourth :]], dim=1)
+    return -factors_BL.log_().sum(1, dtype=torch.float64)
 
 
 def log_loss(sums: LogLossSums) -> float:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mlc.metrics.blocks import places
+from mlc.metrics.blocks import in_threads, places
 from mlc.metrics.weights import divide, is_true, known_entries, known_mean, only_known, total
 
 
@@ -90,9 +90,8 @@ def decision_counts(decisions_BL: Tensor, y_BL: Tensor, weight_B: Tensor | None 
         known_L = total(known_BL, weight_B)
         unknown = total(~known_BL, weight_B).sum()
         decisions_BL = decisions_BL & known_BL
-    tp_L, tp_B = _counts(decisions_BL & true_BL, weight_B)
-    predicted_L, predicted_B = _counts(decisions_BL, weight_B)
-    support_L, support_B = _counts(true_BL, weight_B)
+    counts = _counts(decisions_BL, true_BL, weight_B)
+    (tp_L, tp_B), (predicted_L, predicted_B), (support_L, support_B) = counts
     return DecisionCounts(
         tp_L, predicted_L, support_L, known_L, unknown, tp_B, predicted_B, support_B, labelled_B
     )
@@ -117,19 +116,23 @@ def sums_of_counts(counts: DecisionCounts, weight_B: Tensor | None) -> DecisionS
     )
 
 
-def _counts(mask_BL: Tensor, weight_B: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Rows (or the sum of their weights) in which each label is True, and how many are True in each row."""
-    if not mask_BL.is_cpu:
-        return total(mask_BL, weight_B), mask_BL.sum(1)
+def _counts(decisions_BL: Tensor, true_BL: Tensor, weight_B: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    """Rows (or the sum of their weights) with each label, and labels of each row: right, decided, true."""
+    if not true_BL.is_cpu:
+        masks = (decisions_BL & true_BL, decisions_BL, true_BL)
+        return [(total(mask_BL, weight_B), mask_BL.sum(1)) for mask_BL in masks]
     # Few labels are true or decided: counting these takes less than a sum over all.
-    rows, n_labels = mask_BL.shape
-    place_P = places(mask_BL)
+    decided_P, true_P = in_threads(places, (decisions_BL, true_BL))
+    right_P = decided_P[true_BL.flatten()[decided_P]]
+    return [_counts_at(place_P, true_BL.shape, weight_B) for place_P in (right_P, decided_P, true_P)]
+
+
+def _counts_at(place_P: Tensor, shape: torch.Size, weight_B: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The same of some entries, by their places."""
+    rows, n_labels = shape
     row_P = place_P // n_labels
-    count_L = torch.bincount(
-        place_P - row_P * n_labels,
-        weights=None if weight_B is None else weight_B.double()[row_P],
-        minlength=n_labels,
-    )
+    weight_P = None if weight_B is None else weight_B.double()[row_P]
+    count_L = torch.bincount(place_P - row_P * n_labels, weights=weight_P, minlength=n_labels)
     return count_L, torch.bincount(row_P, minlength=rows)
 
 

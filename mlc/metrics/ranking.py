@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mlc.metrics.ranks import BLOCK_CELLS, PositiveRanks, positive_ranks
+from mlc.metrics.ranks import PositiveRanks, positive_ranks
 from mlc.metrics.weights import grand_total, known_entries, total
 
 
@@ -59,12 +59,7 @@ def ranking_sums(
         labelled_B = known_BL.any(1)
         scores_BL, y_BL = scores_BL[labelled_B], y_BL[labelled_B]
         weight_B = None if weight_B is None else weight_B[labelled_B]
-    block_rows = max(1, BLOCK_CELLS // scores_BL.shape[1])
-    parts = [
-        _block_sums(scores_BL[rows], y_BL[rows], ks, None if weight_B is None else weight_B[rows])
-        for rows in _slices(len(y_BL), block_rows)
-    ]
-    return RankingSums(*(torch.stack(values).sum(0) for values in zip(*parts, strict=True)))
+    return sums_of_ranks(positive_ranks(scores_BL, y_BL), scores_BL.shape[1], ks, weight_B)
 
 
 def ranking_metrics(sums: RankingSums, ks: Sequence[int]) -> dict[str, float]:
@@ -78,15 +73,6 @@ def ranking_metrics(sums: RankingSums, ks: Sequence[int]) -> dict[str, float]:
     values |= {f"precision_at_{k}": value for k, value in zip(ks, sums.precision_K, strict=True)}
     values |= {f"ndcg_at_{k}": value for k, value in zip(ks, sums.ndcg_K, strict=True)}
     return {name: float(value / sums.rows) for name, value in values.items()}
-
-
-def _slices(rows: int, block_rows: int) -> list[slice]:
-    # No rows are one empty block, which has the shapes of any other.
-    return [slice(start, start + block_rows) for start in range(0, max(1, rows), block_rows)]
-
-
-def _block_sums(scores_BL: Tensor, y_BL: Tensor, ks: Sequence[int], weight_B: Tensor | None) -> RankingSums:
-    return sums_of_ranks(positive_ranks(scores_BL, y_BL), scores_BL.shape[1], ks, weight_B)
 
 
 def sums_of_ranks(
@@ -109,7 +95,7 @@ def sums_of_ranks(
     tied_P = (ranks.at_least_P - ranks.above_P).double()
     coverage_B = torch.zeros_like(n_B).scatter_reduce_(0, ranks.row_P, ranks.at_least_P, "amax")
     lrap_P = ranks.positives_at_least_P / (ranks.at_least_P * n_P)
-    precision_K, ndcg_K = _cut_off_sums(ranks, n_labels, ks, weight_P)
+    precision_K, ndcg_K = _cut_off_sums(ranks, ks, weight_P)
     counted = n_P.new_tensor(len(n_B)) if weight_B is None else weight_B.double().sum()
     return RankingSums(
         ranking_loss=total(wrong_P / (n_P * others_P), weight_P),
@@ -122,9 +108,7 @@ def sums_of_ranks(
     )
 
 
-def _cut_off_sums(
-    ranks: PositiveRanks, n_labels: int, ks: Sequence[int], weight_P: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _cut_off_sums(ranks: PositiveRanks, ks: Sequence[int], weight_P: Tensor | None) -> tuple[Tensor, Tensor]:
     """Sums over rows of precision@k and nDCG@k.
 
     A true label whose tie covers the ranks above+1 .. at_least takes the mean of what these ranks are worth.
@@ -139,8 +123,8 @@ def _cut_off_sums(
         share_PK *= k_K / torch.minimum(ranks.known_R[ranks.row_P][:, None], k_K)
     precision_K = total(share_PK, weight_P) / k_K
 
-    rank_L = torch.arange(1, n_labels + 1, device=device, dtype=torch.float64)
-    worth = torch.cat([rank_L.new_zeros(1), (1 / torch.log2(rank_L + 1)).cumsum(0)])
+    rank_K = torch.arange(1, max(ks, default=0) + 1, device=device, dtype=torch.float64)
+    worth = torch.cat([rank_K.new_zeros(1), (1 / torch.log2(rank_K + 1)).cumsum(0)])
     best_PK = worth[torch.minimum(ranks.positives_R[ranks.row_P][:, None], k_K)]
     ndcg_K = total((worth[last_PK] - worth[first_PK]) / (tied_P1 * best_PK), weight_P)
     return precision_K, ndcg_K

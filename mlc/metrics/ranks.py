@@ -10,11 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mlc.metrics.blocks import places
+from mlc.metrics.blocks import CELLS, in_threads, places, slices
 from mlc.metrics.weights import is_true, known_entries
 
-# Cells sorted at a time: 1 MB of keys, so that a block stays in the processor's cache.
-BLOCK_CELLS = 2**18
 # Of no score: the bits of -inf come out above it.
 _BELOW_ALL = -(2**31)
 
@@ -41,25 +39,33 @@ class PositiveRanks(NamedTuple):
 
 def positive_ranks(scores_RC: Tensor, y_RC: Tensor) -> PositiveRanks:
     """Rank the positives (y_RC is 1 or True) of each row by their scores, read as float32."""
-    positive_RC, known_RC = is_true(y_RC), known_entries(y_RC)
-    keys_RC = _keys(scores_RC, known_RC)
-    place_P = places(positive_RC)
-    # With the row in the upper half, rows sorted one by one are sorted as a whole: a binary search needs no
-    # loop over rows.
-    row_P = place_P // scores_RC.shape[1]
-    key_P, order_P = (keys_RC.flatten()[place_P] + (row_P << 32)).sort()
-    row_P = row_P[order_P]
-    row_R1 = torch.arange(len(scores_RC), device=scores_RC.device)[:, None]
-    keys = _sort_rows(keys_RC).long().add_(row_R1 << 32).flatten()
+    scores_RC, known_RC = scores_RC.float().contiguous(), known_entries(y_RC)
+    rows, columns = len(y_RC), max(1, y_RC.shape[1])
+    place_P = places(is_true(y_RC))
+    row_P = place_P // columns
+    key_P = ordered_keys(scores_RC.flatten().index_select(0, place_P))
+    lowest_R = key_P.new_full((rows,), torch.iinfo(key_P.dtype).max)
+    lowest_R.scatter_reduce_(0, row_P, key_P, "amin")
+    whole_P, order_P = _with_rows(key_P, row_P).sort()
+    key_P, row_P = key_P[order_P], row_P[order_P]
+    positives_R = torch.bincount(row_P, minlength=rows)
+    positives_end_R = positives_R.cumsum(0)
 
-    end_P = (row_P + 1) * scores_RC.shape[1]
-    positives_R = torch.bincount(row_P, minlength=len(scores_RC))
-    positives_end_P = positives_R.cumsum(0)[row_P]
+    step = max(1, CELLS // columns if y_RC.is_cpu else rows)
+    ends = positives_end_R[step - 1 : -1 : step].cpu()
+
+    def found(of_block: tuple[slice, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        block, keys_P, rows_P = of_block
+        known = None if known_RC is None else known_RC[block]
+        return _above_and_at_least(keys_P, rows_P, scores_RC[block], known, lowest_R[block])
+
+    blocks = zip(slices(rows, step), key_P.tensor_split(ends), (row_P % step).tensor_split(ends), strict=True)
+    above_P, at_least_P = map(torch.cat, zip(*in_threads(found, blocks), strict=True))
     return PositiveRanks(
         row_P=row_P,
-        above_P=end_P - torch.searchsorted(keys, key_P, right=True),
-        at_least_P=end_P - torch.searchsorted(keys, key_P),
-        positives_at_least_P=positives_end_P - torch.searchsorted(key_P, key_P),
+        above_P=above_P,
+        at_least_P=at_least_P,
+        positives_at_least_P=positives_end_R[row_P] - torch.searchsorted(whole_P, whole_P),
         positives_R=positives_R,
         known_R=None if known_RC is None else known_RC.sum(1),
     )
@@ -75,16 +81,41 @@ def ordered_keys(scores: Tensor) -> Tensor:
     return (bits >> 31).bitwise_and_(0x7FFFFFFF).bitwise_xor_(bits)
 
 
-def _keys(scores_RC: Tensor, known_RC: Tensor | None) -> Tensor:
-    """R×C keys of the scores, unknown cells below all others."""
+def _above_and_at_least(
+    key_P: Tensor, row_P: Tensor, scores_RC: Tensor, known_RC: Tensor | None, lowest_R: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cells of each positive's row with a larger key, and with one at least as large.
+
+    Args:
+        key_P: keys of the positives, in rising order row by row.
+        row_P: their rows.
+        scores_RC: scores of the rows.
+        known_RC: which of their cells are known; None where all are.
+        lowest_R: the lowest key of a positive in each row.
+    """
+    if not key_P.numel():
+        return row_P, row_P
     keys_RC = ordered_keys(scores_RC)
-    return keys_RC if known_RC is None else keys_RC.masked_fill_(~known_RC, _BELOW_ALL)
+    if known_RC is not None:
+        keys_RC.masked_fill_(~known_RC, _BELOW_ALL)
+    # Cells below all positives of their row need no order, and with a good model they are nearly all there
+    # are: made equal, they are sorted in no time.
+    keys_RC.clamp_(min=lowest_R[:, None] - 1)
+    if keys_RC.is_cpu:
+        # NumPy sorts with vector instructions; torch sorts indices too, which takes several times as long.
+        keys_RC.numpy().sort(axis=1)
+    else:
+        keys_RC = keys_RC.sort(dim=1).values
+    keys_RC = keys_RC[:, int(torch.searchsorted(keys_RC, lowest_R[:, None]).min()) :]
+    row_R1 = torch.arange(len(keys_RC), device=keys_RC.device)[:, None]
+    keys, key_P = _with_rows(keys_RC, row_R1).flatten(), _with_rows(key_P, row_P)
+    end_P = (row_P + 1) * keys_RC.shape[1]
+    return end_P - torch.searchsorted(keys, key_P, right=True), end_P - torch.searchsorted(keys, key_P)
 
 
-def _sort_rows(keys_RC: Tensor) -> Tensor:
-    """The rows sorted, in place on the CPU."""
-    if not keys_RC.is_cpu:
-        return keys_RC.sort(dim=1).values
-    # NumPy sorts with vector instructions, torch sorts the indices too, which takes several times as long.
-    keys_RC.numpy().sort(axis=1)
-    return keys_RC
+def _with_rows(keys: Tensor, row: Tensor) -> Tensor:
+    """The keys with their row in the upper half: rows sorted one by one are then sorted as a whole.
+
+    So a binary search needs no loop over rows.
+    """
+    return keys.long().add_(row << 32)

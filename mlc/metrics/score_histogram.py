@@ -10,30 +10,36 @@ import torch
 from torch import Tensor
 
 from mlc.metrics.average_precision import AveragePrecision, concatenated, curve_counts
-from mlc.metrics.blocks import CELLS, count_true, in_threads, slices
+from mlc.metrics.blocks import CELLS, in_threads, label_slices, places
 from mlc.metrics.weights import entry_weights, is_true
 
-BINS = 2048
+BINS = 2047
 _BINS_PER_OCTAVE_LOG2 = 7
 _MANTISSA_BITS = 23
-_BITS_OF_ONE = 0x3F800000
+_MIDDLE = 0x4000
+_OUTERMOST = 254.99
 
 
-def score_bins(scores_BL: Tensor) -> Tensor:
+def score_bins(scores: Tensor, first: Tensor | int = 0) -> Tensor:
     """The bin of each score, 0 .. BINS - 1, never against the order of the scores.
 
-    1 + |score| is cut into 128 equal bins from each power of 2 to the next: a bin is 1/128 wide at 0 and 1/16
-    at ±10, so that rare labels, whose logits lie far below 0, are resolved as well. Scores beyond ±255 share
-    the outermost bins. Meant for scores on an unbounded scale, such as logits.
+    1 + |score| is cut into 128 equal bins from each power of 2 to the next: a bin is 1/128 wide near 0 (the
+    one around 0 is twice as wide) and 1/16 at ±10, so that rare labels, whose logits lie far below 0, are
+    resolved as well. Scores beyond ±255 share the outermost bins. Meant for scores on an unbounded scale,
+    such as logits.
+
+    Args:
+        scores: the scores, of any shape.
+        first: what to add to their bins, int32 of a shape that expands to theirs.
     """
-    # Read from the bits of a float32, because a rounded logarithm could put two scores out of order.
-    # Adding 0 turns -0.0 into 0.0; the sign bit then says which scores are below 0.
-    score_BL = scores_BL.float() + 0.0
-    below_BL = score_BL.view(torch.int32) >> 31
-    size_BL = score_BL.abs_().add_(1).view(torch.int32).sub_(_BITS_OF_ONE)
-    size_BL.bitwise_right_shift_(_MANTISSA_BITS - _BINS_PER_OCTAVE_LOG2).clamp_(max=BINS // 2 - 1)
-    # With all bits flipped, 0, 1, .. of a score below 0 are -1, -2, ..
-    return size_BL.bitwise_xor_(below_BL).add_(BINS // 2).long()
+    # Read from the bits of a float32, because a rounded logarithm could put two scores out of order. Those of
+    # ±2 (1 + |score|), cut to sign, exponent and 7 digits, are 0x4000 + n above 0. Below 0 the sign counts
+    # -0x8000, which makes them n - 0x4000. Without a sign all are 0x4000 ± n, the bin but for a constant.
+    score = torch.empty(scores.shape, device=scores.device)
+    torch.clamp(scores.float(), -_OUTERMOST, _OUTERMOST, out=score)
+    bits = score.new_tensor(2.0).copysign(score).add_(score, alpha=2).view(torch.int32)
+    bits.bitwise_right_shift_(_MANTISSA_BITS - _BINS_PER_OCTAVE_LOG2).abs_()
+    return bits.add_(first + BINS // 2 - _MIDDLE).long()
 
 
 def empty_histograms(n_labels: int, *, weighted: bool = False, device: str = "cpu") -> Tensor:
@@ -57,19 +63,29 @@ def add_to_histograms(
         weight_B: weights of the rows; None where all are 1.
     """
     true_BL, count_BL = is_true(y_BL), entry_weights(y_BL, weight_B)
+    count_BL = None if count_BL is None else count_BL.to(histograms_L2K.dtype)
 
     def count(labels: slice) -> None:
-        bin_LB = score_bins(scores_BL[:, labels].T.contiguous())
-        all_LK, positive_LK = histograms_L2K[labels].unbind(1)
-        count_LB = None if count_BL is None else count_BL[:, labels].T.to(all_LK.dtype)
-        one_LB = all_LK.new_ones(()).expand(bin_LB.shape) if count_LB is None else count_LB
-        all_LK.scatter_add_(1, bin_LB, one_LB)
-        count_true(positive_LK, bin_LB, true_BL[:, labels], count_LB)
+        counts = histograms_L2K[labels].view(-1)
+        first_L = torch.arange(0, len(counts), 2 * BINS, dtype=torch.int32, device=counts.device)
+        bins = score_bins(scores_BL[:, labels].T, first_L[:, None]).flatten()
+        # A single number that is expanded would take twice as long.
+        one = counts.new_ones(len(bins)) if count_BL is None else count_BL[:, labels].T.flatten()
+        counts.scatter_add_(0, bins, one)
+        if not true_BL.is_cpu:  # where the true ones are is known only to the device
+            counts.scatter_add_(0, bins + BINS, one * true_BL[:, labels].T.flatten())
 
-    if scores_BL.is_cpu:
-        in_threads(count, list(slices(len(histograms_L2K), CELLS // max(1, len(y_BL)))))
-    else:
-        count(slice(None))
+    in_threads(count, label_slices(scores_BL))
+    if true_BL.is_cpu:
+        _count_true(histograms_L2K, scores_BL, places(true_BL), count_BL)
+
+
+def _count_true(histograms_L2K: Tensor, scores_BL: Tensor, place_P: Tensor, count_BL: Tensor | None) -> None:
+    """Count the true entries, which are at these places."""
+    label_P = place_P % scores_BL.shape[1]
+    bin_P = (2 * label_P + 1) * BINS + score_bins(scores_BL.flatten()[place_P])
+    one_P = histograms_L2K.new_ones(len(bin_P)) if count_BL is None else count_BL.flatten()[place_P]
+    histograms_L2K.view(-1).scatter_add_(0, bin_P, one_P)
 
 
 def histogram_average_precision(histograms_L2K: Tensor, unit: float = 1.0) -> AveragePrecision:

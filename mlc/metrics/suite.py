@@ -1,7 +1,9 @@
 """Every metric of an evaluation at once, under flat and stable names."""
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -15,7 +17,7 @@ from mlc.metrics.accumulators import (
     SumAccumulator,
 )
 from mlc.metrics.average_precision import AveragePrecision, label_mean
-from mlc.metrics.blocks import CELLS, ROWS, in_threads, slices
+from mlc.metrics.blocks import CELLS, in_threads
 from mlc.metrics.calibration import (
     Reliability,
     calibration_metrics,
@@ -110,20 +112,24 @@ class EvaluationSuite:
         )
         # The sums of no rows have the shapes of the sums of any rows.
         y_0L = torch.zeros(0, n_labels, device=device)
-        self._decisions = SumAccumulator(decision_sums(y_0L.bool(), y_0L))
-        self._ranking = SumAccumulator(ranking_sums(y_0L, y_0L, self._ks)) if ranking else None
+        self._decisions = SumAccumulator(lambda: decision_sums(y_0L.bool(), y_0L))
+        self._ranking = SumAccumulator(lambda: ranking_sums(y_0L, y_0L, self._ks)) if ranking else None
         self._average_precision: ExactAveragePrecision | HistogramAveragePrecision | None = None
         if average_precision and mode == "exact":
             self._average_precision = ExactAveragePrecision(n_labels=n_labels)
         elif average_precision:
             self._average_precision = HistogramAveragePrecision(n_labels=n_labels, device=device)
-        self._log_loss = None if no_probabilities else SumAccumulator(log_loss_sums(y_0L, y_0L))
+        self._log_loss = None if no_probabilities else SumAccumulator(lambda: log_loss_sums(y_0L, y_0L))
         absent = {"calibrated": no_probabilities, "uncalibrated": no_uncalibrated}
         self._calibration = {
-            name: SumAccumulator(calibration_sums(y_0L, y_0L)) for name in absent if absent[name] is None
+            name: SumAccumulator(lambda: calibration_sums(y_0L, y_0L))
+            for name in absent
+            if absent[name] is None
         }
         self._n_levels = levels or 0
-        self._levels = SumAccumulator(level_sums(y_0L.long(), y_0L, n_levels=levels)) if levels else None
+        self._levels = None
+        if levels:
+            self._levels = SumAccumulator(lambda: level_sums(y_0L.long(), y_0L, n_levels=levels))
         self._device = device
         self._diverged = torch.zeros((), dtype=torch.bool, device=device)
 
@@ -164,7 +170,7 @@ class EvaluationSuite:
             probabilities_BL: marginals, in 0..1; None if `no_probabilities` was given.
             uncalibrated_BL: the scores before calibration, read as if they were probabilities (and may
                 exceed 1); None if `no_uncalibrated` was given.
-            y_BL: float targets: 0 or 1, NaN where unknown.
+            y_BL: float targets: 0, or above 0 where the label is there; NaN where unknown.
             weight_B: weights of the rows, 0 or more; None where all are 1.
             levels_BL: int64 decided levels; None if `levels` was not given.
             y_levels_BL: float true levels, NaN where unknown; None if `levels` was not given.
@@ -185,42 +191,43 @@ class EvaluationSuite:
         self._note_divergence(scores_BL)
         # Where all are known, one byte says what a target is, and nobody looks for unknown ones again.
         y_BL = y_BL if known_entries(y_BL) is not None else is_true(y_BL)
-        if self._average_precision is not None:
-            self._average_precision.update(scores_BL, y_BL, weight_B)
-
-        def block(rows: slice) -> list[tuple[SumAccumulator[Any], Any]]:
-            few_B = None if weight_B is None else weight_B[rows]
-            few = {name: p_BL[rows] for name, p_BL in given.items()}
-            return self._sums(decisions_BL[rows], scores_BL[rows], few, y_BL[rows], few_B)
-
-        if y_BL.is_cpu:
-            found = in_threads(block, list(slices(len(y_BL), max(ROWS, CELLS // self._n_labels))))
+        adding = [
+            *self._adding(decisions_BL, scores_BL, given, y_BL, weight_B),
+            *self._adding_levels(levels_BL, y_levels_BL, weight_B),
+        ]
+        # The parts have nothing in common, so each can have a thread; a small batch is sooner done without.
+        if y_BL.is_cpu and y_BL.numel() >= CELLS:
+            in_threads(operator.call, adding)
         else:
-            found = [block(slice(None))]
-        for sums_of_parts in found:
-            for part, sums in sums_of_parts:
-                part.update(sums)
-        if self._levels is not None and levels_BL is not None and y_levels_BL is not None:
-            self._levels.update(level_sums(levels_BL, y_levels_BL, weight_B, n_levels=self._n_levels))
+            for add in adding:
+                add()
 
-    def _sums(
+    def _adding(
         self,
         decisions_BL: Tensor,
         scores_BL: Tensor,
         given: Mapping[str, Tensor],
         y_BL: Tensor,
         weight_B: Tensor | None,
-    ) -> list[tuple[SumAccumulator[Any], Any]]:
-        """What a block of rows adds to each part."""
-        sums: list[tuple[SumAccumulator[Any], Any]] = [
-            (self._calibration[name], calibration_sums(p_BL, y_BL, weight_B)) for name, p_BL in given.items()
-        ]
-        sums.append((self._decisions, decision_sums(decisions_BL, y_BL, weight_B)))
+    ) -> Iterator[Callable[[], None]]:
+        """For each part what adds a batch to it, the longest first."""
+        if self._average_precision is not None:
+            yield partial(self._average_precision.update, scores_BL, y_BL, weight_B)
         if self._ranking is not None:
-            sums.append((self._ranking, ranking_sums(scores_BL, y_BL, self._ks, weight_B)))
+            yield _add(self._ranking, ranking_sums, scores_BL, y_BL, self._ks, weight_B)
+        for name, p_BL in given.items():
+            yield _add(self._calibration[name], calibration_sums, p_BL, y_BL, weight_B)
         if self._log_loss is not None:
-            sums.append((self._log_loss, log_loss_sums(given["calibrated"], y_BL, weight_B)))
-        return sums
+            yield _add(self._log_loss, log_loss_sums, given["calibrated"], y_BL, weight_B)
+        yield _add(self._decisions, decision_sums, decisions_BL, y_BL, weight_B)
+
+    def _adding_levels(
+        self, levels_BL: Tensor | None, y_levels_BL: Tensor | None, weight_B: Tensor | None
+    ) -> Iterator[Callable[[], None]]:
+        """The same of levels, where labels have them."""
+        if self._levels is not None:
+            sums = partial(level_sums, n_levels=self._n_levels)
+            yield _add(self._levels, sums, levels_BL, y_levels_BL, weight_B)
 
     def _note_divergence(self, scores_BL: Tensor) -> None:
         """Raise where a score is NaN; on CUDA `compute` does, for to look here would wait for the device."""
@@ -291,6 +298,11 @@ class EvaluationSuite:
             reliability={name: reliability(sums) for name, sums in calibration.items()},
             average_precision=average_precision,
         )
+
+
+def _add(part: SumAccumulator[Any], sums: Callable[..., Any], *batch: Any) -> Callable[[], None]:
+    """What adds the sums of a batch to a part."""
+    return lambda: part.update(sums(*batch))
 
 
 def diverged() -> Fault:

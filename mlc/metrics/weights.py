@@ -1,10 +1,13 @@
 """How much rows and entries count: rows by their weights, unknown targets not at all.
 
-A target is 0 or 1. It is unknown where it is NaN, or -1 in a type that has no NaN.
+A target is 0 or 1; what is above 1 (a level) counts as 1. It is unknown where it is NaN, or -1 in a type that
+has no NaN.
 """
 
 import torch
 from torch import Tensor
+
+from mlc.metrics.blocks import above
 
 
 def known_entries(y_RC: Tensor) -> Tensor | None:
@@ -18,7 +21,7 @@ def known_entries(y_RC: Tensor) -> Tensor | None:
     # The smallest is NaN where any is NaN; it costs a third of comparing each.
     if y_RC.is_cpu and (y_RC.numel() == 0 or bool(y_RC.amin() >= 0)):
         return None
-    return y_RC >= 0
+    return above(y_RC, -0.5)
 
 
 def entry_weights(y_BL: Tensor, weight_B: Tensor | None) -> Tensor | None:
@@ -31,8 +34,8 @@ def entry_weights(y_BL: Tensor, weight_B: Tensor | None) -> Tensor | None:
 
 
 def is_true(y_RC: Tensor) -> Tensor:
-    """Booleans that say which targets are 1."""
-    return y_RC if y_RC.dtype == torch.bool else y_RC > 0
+    """Booleans that say which targets are 1 (or above)."""
+    return y_RC if y_RC.dtype == torch.bool else above(y_RC, 0)
 
 
 def total(values: Tensor, weight: Tensor | None) -> Tensor:

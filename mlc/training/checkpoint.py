@@ -19,6 +19,7 @@ from mlc.training.files import atomic_path
 
 FORMAT_VERSION = 1
 _TENSOR = "$tensor"
+_TURNED = "$turned"
 _ITEMS = "$items"
 _AGAIN = "resume=<its run folder> writes it again where a whole checkpoint is left; else train the run again"
 
@@ -98,7 +99,12 @@ def _pack(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
         while name in tensors:  # the keys "a/b" and "a" > "b" read alike, as do 1 and "1"
             name += "'"
-        tensors[name] = _own(value.detach().cpu(), tensors)
+        tensor = value.detach().cpu()
+        if tensor.ndim == 2 and not tensor.is_contiguous() and tensor.T.is_contiguous():
+            # As it lies in memory: a copy of a large transposed weight is as large.
+            tensors[name] = _own(tensor.T, tensors)
+            return {_TENSOR: name, _TURNED: True}
+        tensors[name] = _own(tensor, tensors)
         return {_TENSOR: name}
     if isinstance(value, dict):
         # As pairs, because JSON would turn the integer keys of an optimiser's state into strings.
@@ -120,7 +126,8 @@ def _unpack(value: Any, tensors: Mapping[str, Any]) -> Any:
         return [_unpack(item, tensors) for item in value]
     if isinstance(value, dict):
         if _TENSOR in value:
-            return tensors[value[_TENSOR]]
+            tensor = tensors[value[_TENSOR]]
+            return tensor.T if value.get(_TURNED) and tensor is not None else tensor
         return {key: _unpack(item, tensors) for key, item in value[_ITEMS]}
     return value
 

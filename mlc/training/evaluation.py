@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from mlc.batch import BatchInput, presence
 from mlc.data.dataset import Split
+from mlc.losses.base import Loss
+from mlc.metrics.blocks import in_threads, row_slices
 from mlc.metrics.suite import EvaluationSuite, SuiteResult, choose_mode
+from mlc.metrics.weights import known_entries
 from mlc.model import Classifier, Network
 from mlc.outputs.base import LabelOutput, NotDefinedError, concatenate
 from mlc.outputs.levels import LabelLevels
@@ -254,7 +257,7 @@ def evaluate(
     for raw, target_BL, weight_B in _blocks(classifier, predictions, loss):
         row_weight_B = row_weights(target_BL, weight_B)
         if not classifier.loss.couples_batch:
-            loss.add(classifier.loss(raw, target_BL, weight_B), row_weight_B)
+            loss.add(_row_losses(classifier.loss, raw, target_BL, weight_B), row_weight_B)
         linked = classifier.loss.link(raw)
         calibrated = classifier.calibrator(linked)
         marginals_BL, reason = marginals_of(calibrated)
@@ -274,13 +277,13 @@ def evaluate(
             scores_BL=calibrated.score_logits(),
             probabilities_BL=marginals_BL,
             uncalibrated_BL=linked.scores(),
-            y_BL=presence(target_BL),
+            y_BL=target_BL,
             weight_B=weight_B,
             levels_BL=levels.levels() if levels else None,
             y_levels_BL=target_BL if levels else None,
         )
         try:
-            nll.add(-calibrated.log_prob(target_BL) * row_weight_B, row_weight_B)
+            nll.add(-_row_log_probs(calibrated, target_BL) * row_weight_B, row_weight_B)
         except NotDefinedError as error:
             why_no_nll = str(error)
     assert suite is not None, "a split has at least one row"
@@ -310,10 +313,35 @@ def _blocks(classifier: Classifier, predictions: Predictions, loss: "RowMean") -
             yield Chunk(chunk.raw.map_tensors(operator.itemgetter(rows)), chunk.y_BL[rows], weight_B)
 
 
+def _row_losses(loss: Loss, output: LabelOutput, y_BL: Tensor, weight_B: Tensor | None) -> Tensor:
+    """B losses."""
+
+    def losses(rows: slice, part: LabelOutput) -> Tensor:
+        values_B: Tensor = loss(part, y_BL[rows], None if weight_B is None else weight_B[rows])
+        return values_B
+
+    return _by_rows(losses, output, y_BL)
+
+
+def _row_log_probs(output: LabelOutput, y_BL: Tensor) -> Tensor:
+    """B log probabilities of the targets."""
+    return _by_rows(lambda rows, part: part.log_prob(y_BL[rows]), output, y_BL)
+
+
+def _by_rows(number: Callable[[slice, LabelOutput], Tensor], output: LabelOutput, y_BL: Tensor) -> Tensor:
+    """A number for each row, from a few rows at a time: what is derived on the way stays in the cache."""
+
+    def of(rows: slice) -> Tensor:
+        return number(rows, output.map_tensors(operator.itemgetter(rows)))
+
+    return torch.cat(in_threads(of, row_slices(y_BL)))
+
+
 def row_weights(y_BL: Tensor, weight_B: Tensor | None) -> Tensor:
     """B float64 weights; a row without any known label weighs nothing."""
-    known_B = (~y_BL.isnan()).any(1).double()
-    return known_B if weight_B is None else known_B * weight_B
+    known_BL = known_entries(y_BL)
+    known_B = y_BL.new_ones(len(y_BL)) if known_BL is None else known_BL.any(1)
+    return known_B.double() if weight_B is None else known_B.double() * weight_B
 
 
 class RowMean:

@@ -30,9 +30,16 @@ def keep_as_linear(optimizer: torch.optim.Optimizer, network: nn.Module) -> None
     def turned(parameter: Tensor) -> Callable[[Tensor], Tensor] | None:
         return _turned if any(parameter is weight for weight in weights) else None
 
-    keep_state_as(optimizer, written=turned, read=turned)
+    def laid_out(parameter: Tensor) -> Callable[[Tensor], Tensor] | None:
+        return _laid_out if any(parameter is weight for weight in weights) else None
+
+    keep_state_as(optimizer, written=turned, read=laid_out)
 
 
 def _turned(kept: Tensor) -> Tensor:
-    """What is kept of each weight, the other way round; what is kept of rows or columns stays."""
-    return kept.T.contiguous() if kept.ndim == 2 else kept
+    """What is kept of each weight, the other way round, a view; what is kept of rows or columns stays."""
+    return kept.T if kept.ndim == 2 else kept
+
+
+def _laid_out(kept: Tensor) -> Tensor:
+    return _turned(kept).contiguous()

@@ -14,7 +14,7 @@ from tests.unit.metrics.cases import known_labels, random_case, random_weights, 
 @pytest.mark.parametrize("ties", [True, False])
 @pytest.mark.parametrize("block_cells", [1, 200, 2**20])
 def test_labels_equal_scikit_learn(monkeypatch, seed, ties, block_cells):
-    monkeypatch.setattr(module, "BLOCK_CELLS", block_cells)
+    monkeypatch.setattr(module, "CELLS", block_cells)
     case = random_case(seed, ties=ties)
     _, scores, y = case.numpy()
     found = average_precision(case.scores.split(13), case.y.split(13))
@@ -56,7 +56,7 @@ def test_curve_points_are_the_first_of_scikit_learns_to_reach_their_recall(seed)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("block_cells", [1, 200, 2**20])
 def test_labels_rank_the_rows_in_which_they_are_known(monkeypatch, seed, block_cells):
-    monkeypatch.setattr(module, "BLOCK_CELLS", block_cells)
+    monkeypatch.setattr(module, "CELLS", block_cells)
     case = with_unknown(random_case(seed))
     found = average_precision(case.scores.split(13), case.y.split(13))
     columns = known_labels(case)
@@ -72,7 +72,7 @@ def test_labels_rank_the_rows_in_which_they_are_known(monkeypatch, seed, block_c
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("block_cells", [1, 2**20])
 def test_weights_equal_scikit_learns(monkeypatch, seed, block_cells):
-    monkeypatch.setattr(module, "BLOCK_CELLS", block_cells)
+    monkeypatch.setattr(module, "CELLS", block_cells)
     case, weight = with_unknown(random_case(seed)), random_weights(seed)
     found = average_precision(case.scores.split(13), case.y.split(13), weight)
     w = weight.double().numpy()

@@ -62,6 +62,17 @@ def test_log_loss_of_a_certainty_that_fails_is_bounded():
     assert found == pytest.approx(-np.log(1e-7) / 2)
 
 
+@pytest.mark.parametrize("labels", [1, 3, 4, 7, 8, 42])
+def test_log_loss_of_any_number_of_labels(labels):
+    """Several probabilities share a logarithm, also where nothing was right and their product is tiny."""
+    g = torch.Generator().manual_seed(labels)
+    y = (torch.rand(5, labels, generator=g) < 0.5).float()
+    assert log_loss(log_loss_sums(1 - y, y)) == pytest.approx(-np.log(1e-7), rel=1e-6)
+    p = torch.rand(5, labels, generator=g)
+    expected = torch.nn.functional.binary_cross_entropy(p.double(), y.double())
+    assert log_loss(log_loss_sums(p, y)) == pytest.approx(float(expected), rel=1e-6)
+
+
 def test_log_loss_keeps_its_precision_near_certainty():
     logits = torch.tensor([[9.0, -9.0, 12.0]])
     found = log_loss(log_loss_sums(torch.sigmoid(logits), torch.tensor([[1.0, 0.0, 1.0]])))

@@ -83,7 +83,7 @@ def test_a_label_with_one_level_has_no_kappa():
 def test_batches_merge():
     levels, y = random_levels(0)
     weight = random_weights(0)
-    first, second = (SumAccumulator(level_sums(levels[:0], y[:0], n_levels=K)) for _ in range(2))
+    first, second = (SumAccumulator(lambda: level_sums(levels[:0], y[:0], n_levels=K)) for _ in range(2))
     for accumulator, rows in ((first, slice(0, 20)), (second, slice(20, 45)), (second, slice(45, 60))):
         accumulator.update(level_sums(levels[rows], y[rows], weight[rows], n_levels=K))
     first.merge(second)

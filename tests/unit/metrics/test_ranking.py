@@ -9,7 +9,7 @@ from torchmetrics.functional.classification import (
 )
 from torchmetrics.functional.retrieval import retrieval_normalized_dcg, retrieval_precision
 
-from mlc.metrics import ranking
+from mlc.metrics import ranks
 from mlc.metrics.ranking import ranking_metrics, ranking_sums
 from tests.unit.metrics.cases import (
     known_rows,
@@ -83,7 +83,7 @@ def test_rows_by_hand(y, expected):
 def test_blocks_of_rows_change_nothing(monkeypatch):
     case = random_case(5)
     whole = ranking_sums(case.scores, case.y, KS)
-    monkeypatch.setattr(ranking, "BLOCK_CELLS", 50)
+    monkeypatch.setattr(ranks, "CELLS", 50)
     torch.testing.assert_close(ranking_sums(case.scores, case.y, KS), whole)
 
 
@@ -146,5 +146,5 @@ def test_rows_with_unknown_labels_by_hand(y, expected):
 def test_blocks_of_rows_change_nothing_with_weights_and_unknown_labels(monkeypatch):
     case, weight = with_unknown(random_case(5)), random_weights(5)
     whole = ranking_sums(case.scores, case.y, KS, weight)
-    monkeypatch.setattr(ranking, "BLOCK_CELLS", 50)
+    monkeypatch.setattr(ranks, "CELLS", 50)
     torch.testing.assert_close(ranking_sums(case.scores, case.y, KS, weight), whole)

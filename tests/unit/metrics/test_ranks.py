@@ -1,5 +1,6 @@
 import torch
 
+from mlc.metrics import ranks
 from mlc.metrics.ranks import positive_ranks
 
 
@@ -52,3 +53,19 @@ def test_unknown_cells_count_nowhere_even_beside_minus_infinity():
         assert ranks.positives_at_least_P.tolist() == [2, 1, 1]
         assert ranks.positives_R.tolist() == [2, 1]
         assert ranks.known_R.tolist() == [3, 1]
+
+
+def test_a_row_far_below_the_others_does_not_hide_their_ranks(monkeypatch):
+    """Of a row only what is above its lowest positive is sorted; the positives of these differ widely."""
+    g = torch.Generator().manual_seed(1)
+    scores = torch.randn(30, 12, generator=g)
+    y = torch.zeros(30, 12, dtype=torch.bool)
+    y[
+        torch.arange(28), torch.where(torch.arange(28) % 3 == 0, scores[:28].argmin(1), scores[:28].argmax(1))
+    ] = True
+    whole = positive_ranks(scores, y)
+    assert whole.above_P.tolist() == [11 if row % 3 == 0 else 0 for row in range(28)]
+    assert whole.at_least_P.tolist() == [12 if row % 3 == 0 else 1 for row in range(28)]
+    monkeypatch.setattr(ranks, "CELLS", 24)
+    blocks = positive_ranks(scores, y)
+    assert [values.tolist() for values in blocks[:5]] == [values.tolist() for values in whole[:5]]

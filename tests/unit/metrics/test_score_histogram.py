@@ -43,6 +43,14 @@ def test_bins_are_as_fine_as_they_say():
     ]
 
 
+def test_bins_are_symmetrical_in_every_type():
+    scores = torch.tensor([0.0, 1 / 200, 1 / 64, 1.0, 6.3, 254.0, 1e30])
+    up, down = score_bins(scores), score_bins(-scores)
+    assert (up + down).tolist() == [BINS - 1] * 7
+    assert score_bins(scores.double()).tolist() == up.tolist()
+    assert score_bins(torch.tensor([255.0, -255.0]).bfloat16()).tolist() == [BINS - 1, 0]
+
+
 # A few coarse scores: rows share bins, tied and untied, and bins hold only positives, only others, or both.
 rows = st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 5), st.booleans()), min_size=1, max_size=40)
 

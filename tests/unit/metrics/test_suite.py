@@ -4,7 +4,7 @@ from sklearn import metrics as sk
 
 from mlc.errors import Fault
 from mlc.metrics.suite import EvaluationSuite, choose_mode
-from tests.unit.metrics.cases import Case, random_case
+from tests.unit.metrics.cases import Case, random_case, random_weights, with_unknown
 
 NAMES = {
     *(
@@ -146,10 +146,8 @@ def process(rank, suite):
 
 @pytest.mark.parametrize("mode", ["exact", "streaming"])
 def test_neither_blocks_nor_threads_change_a_bit(monkeypatch, mode):
-    monkeypatch.setattr("mlc.metrics.suite.ROWS", 16)
-    monkeypatch.setattr("mlc.metrics.suite.CELLS", 64)
-    for module in ("average_precision", "ranking"):
-        monkeypatch.setattr(f"mlc.metrics.{module}.BLOCK_CELLS", 120)
+    for module in ("average_precision", "blocks", "ranks", "score_histogram", "suite"):
+        monkeypatch.setattr(f"mlc.metrics.{module}.CELLS", 64)
     before, results = torch.get_num_threads(), []
     for threads in (1, 3):
         torch.set_num_threads(threads)
@@ -162,6 +160,28 @@ def test_neither_blocks_nor_threads_change_a_bit(monkeypatch, mode):
     assert results[0].values == pytest.approx(
         feed(EvaluationSuite(n_labels=7, mode=mode)).compute().values, rel=1e-12
     )
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor that says it is on another device, where NumPy and the host's threads are no help."""
+
+    is_cpu = False
+
+    def numpy(self):
+        raise AssertionError("NumPy cannot read the memory of a device")
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("mode", ["exact", "streaming"])
+def test_what_is_done_on_other_devices_gives_the_same(mode, unknown, weighted):
+    case = with_unknown(CASE) if unknown else CASE
+    weight = random_weights(0) if weighted else None
+    here, there = (EvaluationSuite(n_labels=7, mode=mode) for _ in range(2))
+    feed(here, case, weight_B=weight)
+    moved = Case(*(values.as_subclass(Elsewhere) for values in vars(case).values()))
+    feed(there, moved, weight_B=None if weight is None else weight.as_subclass(Elsewhere))
+    assert there.compute().values == pytest.approx(here.compute().values, rel=1e-9)
 
 
 def test_scores_that_are_nan_stop_the_evaluation():

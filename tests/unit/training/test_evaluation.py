@@ -1,6 +1,7 @@
 import math
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,19 @@ def test_the_batch_size_of_evaluation_changes_nothing(batch_size: int) -> None:
         for size in (batch_size, 50)
     ]
     assert found[0].defined == pytest.approx(found[1].defined, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_is_taken_from_a_few_rows_at_a_time_is_that_of_all(
+    monkeypatch: pytest.MonkeyPatch, weighted: bool
+) -> None:
+    classifier, split = fitted(), tiny.split(101, 5)
+    if weighted:
+        split = replace(split, weight_N=torch.rand(101, generator=torch.Generator().manual_seed(0)))
+    whole = evaluate(classifier, predictions(split, streaming=False, network=classifier.network))
+    monkeypatch.setattr("mlc.metrics.blocks.CELLS", 20)
+    parts = evaluate(classifier, predictions(split, streaming=False, network=classifier.network))
+    assert parts.defined == pytest.approx(whole.defined, rel=1e-6)
 
 
 class Notes(Calibrator):
