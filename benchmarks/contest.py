@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any, Self
 from benchmarks.workloads import Workload
 
 ROOT = Path(__file__).resolve().parent.parent
+_SILENT_S = 600
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 
 
@@ -36,6 +38,7 @@ class Way:
 
 
 BARE = Way("bare", "bare")
+BARE_BF16 = Way("bare, bf16", "bare", ("bf16",))
 LOADER = Way("bare + DataLoader", "bare", ("loader",))
 MLC = Way("mlc", "mlc_loop")
 MLC_AUTO = Way("mlc, precision=auto", "mlc_loop", ("trainer.precision=auto",))
@@ -69,6 +72,9 @@ class Setting:
             "OMP_NUM_THREADS": str(self.threads),
             "MLC_OFFLINE": "1",
             "KERAS_BACKEND": "torch",
+            **(
+                {"CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else {}
+            ),  # Keras would take one that is there
         }
 
 
@@ -123,7 +129,10 @@ class Contender:
 
     def _hear(self) -> dict[str, Any]:
         assert self._process.stdout is not None, "it is a pipe"
-        line = self._process.stdout.readline()
+        ready, _, _ = select.select([self._process.stdout], [], [], _SILENT_S)
+        line = self._process.stdout.readline() if ready else ""
+        if not ready:
+            raise ContenderFailedError(f"{self._way.name} said nothing for {_SILENT_S} s")
         if not line:
             ending = " ".join(self._log.read_text().split())[-300:]
             raise ContenderFailedError(f"{self._way.name} ended early: {ending}")

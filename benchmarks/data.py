@@ -27,13 +27,12 @@ def make(workload: Workload, folder: Path) -> None:
     part.replace(path)
 
 
-def load(workload: Workload, folder: Path, *, dense_targets: bool = True) -> dict[str, Tensors]:
-    """The inputs of both splits by name, and their targets "y".
+def load(workload: Workload, folder: Path) -> dict[str, Tensors]:
+    """The inputs of both splits by name, and their targets "y", N x L float32.
 
     Args:
         workload: which.
         folder: where `make` has put them.
-        dense_targets: "y" is N x L float32; else the N x positives int64 labels of each row.
     """
     tensors = load_file(_path(workload, folder))
     splits: dict[str, Tensors] = {}
@@ -42,10 +41,7 @@ def load(workload: Workload, folder: Path, *, dense_targets: bool = True) -> dic
             name.partition(".")[2]: values for name, values in tensors.items() if name.startswith(f"{split}.")
         }
         labels = its.pop("labels")
-        if dense_targets:
-            its["y"] = torch.zeros(len(labels), workload.labels).scatter_(1, labels, 1.0)
-        else:
-            its["y"] = labels
+        its["y"] = torch.zeros(len(labels), workload.labels).scatter_(1, labels, 1.0)
         splits[split] = its
     return splits
 

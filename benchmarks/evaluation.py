@@ -1,7 +1,7 @@
 """W6: what it costs to measure 20,000 rows × 4,000 probabilities, beside torchmetrics and scikit-learn.
 
-    OMP_NUM_THREADS=2 python benchmarks/evaluation.py
-    OMP_NUM_THREADS=2 python benchmarks/evaluation.py --cases exact streaming small    # seconds, not minutes
+    OMP_NUM_THREADS=2 python -m benchmarks.evaluation
+    OMP_NUM_THREADS=2 python -m benchmarks.evaluation --cases exact streaming small    # seconds, not minutes
 
 The data: labels whose frequencies fall like Zipf's law, 5 true labels per row, score logits that know
 something about them; float32 probabilities and one byte per target. Always the same, written once to a
@@ -251,6 +251,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--labels", type=int, default=LABELS)
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="where the medians are to be written")
     parser.add_argument("--case", choices=list(CASES), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help="where the data is, or is to be written once")
     args = parser.parse_args()
@@ -270,6 +271,8 @@ def main() -> None:
         name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         for name, runs in taken.items()
     }
+    if args.json:
+        args.json.write_text(json.dumps(medians, indent=1), encoding="utf-8")
     base_s = medians[next(iter(medians))]["seconds"]
     print(f"{'case':24}{'ratio':>8}{'seconds':>10}{'CPU s':>10}{'extra MB':>10}   value")
     for name, row in medians.items():

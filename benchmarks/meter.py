@@ -34,7 +34,7 @@ class Meter:
     """
 
     def __init__(self, workload: Workload, device: str):
-        self._workload = workload
+        self._workload, self._device = workload, device
         self._synchronise: Callable[[], None] = torch.cuda.synchronize if device != "cpu" else _nothing
         self._channel = os.fdopen(os.dup(1), "w")
         os.dup2(2, 1)  # whatever else is printed goes to the standard error
@@ -66,12 +66,18 @@ class Meter:
 
     def _ask(self) -> None:
         """Wait for the next turn."""
-        self._say(ready=True, peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        self._say(ready=True, peak_mb=self._peak_mb())
         if sys.stdin.readline().strip() != "go":
             os._exit(0)  # what else the contender does at its end is not measured
         self._begin, self._end = self._done, self._done + self._workload.turn_steps
         self._synchronise()
         self._times = {self._done: _clocks()}
+
+    def _peak_mb(self) -> float:
+        """The largest memory until now: resident, or what torch has taken of the GPU's."""
+        if self._device != "cpu":
+            return torch.cuda.max_memory_allocated() / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     def _report(self) -> None:
         per_epoch, samples = self._workload.steps_per_epoch, self._workload.samples

@@ -28,13 +28,13 @@ def table(lines: Sequence[Line]) -> str:
 
 
 def at_least(target: str, wanted: float, value: float, words: str) -> Line:
-    """A line whose value must not be smaller; two decimals count, because that is what the table shows."""
-    return Line(f"{target} ≥ {wanted:g}", words, round(value, 2) >= wanted)
+    """A line whose value must not be smaller."""
+    return Line(f"{target} ≥ {wanted:g}", words, value >= wanted)
 
 
 def at_most(target: str, wanted: float, value: float, words: str) -> Line:
     """A line whose value must not be larger."""
-    return Line(f"{target} ≤ {wanted:g}", words, round(value, 2) <= wanted)
+    return Line(f"{target} ≤ {wanted:g}", words, value <= wanted)
 
 
 def plain(lines: Sequence[Line]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from mlc.experiment.command_line import quote_verbatim
 from mlc.experiment.compose import compose_runs
 from mlc.experiment.recipe import read_recipe
 from mlc.inputs import InputSpec
-from mlc.rows import LabelRows, SparseRows, TokenRows
+from mlc.rows import SparseRows, TokenRows
 from mlc.training.run import run
 from mlc.training.step import Stepper
 
@@ -39,10 +39,9 @@ class Synthetic:
         self, *, seed: int, text: TextEncoder | None = None, preparation: Mapping[str, Tensor] | None = None
     ) -> Dataset:
         """The splits; the validation rows are the test rows, too."""
-        sparse = self.workload.name == "W5"
         splits = {
             name: _split(self.workload, tensors)
-            for name, tensors in data.load(self.workload, self.folder, dense_targets=not sparse).items()
+            for name, tensors in data.load(self.workload, self.folder).items()
         }
         return Dataset(
             name=self.workload.name,
@@ -73,9 +72,7 @@ def _split(workload: Workload, tensors: Tensors) -> Split:
             words = SparseRows(
                 x.flatten().int(), *_equal_pieces(rows, x.shape[1]), tensors["values"].flatten(), 5_000
             )
-            return Split(
-                {"x": words}, LabelRows(y.flatten().int(), *_equal_pieces(rows, y.shape[1]), workload.labels)
-            )
+            return Split({"x": words}, y)
         case _:
             return Split({"x": x}, y)
 
