@@ -2,10 +2,10 @@
 
 import json
 import os
-import select
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -129,10 +129,10 @@ class Contender:
 
     def _hear(self) -> dict[str, Any]:
         assert self._process.stdout is not None, "it is a pipe"
-        ready, _, _ = select.select([self._process.stdout], [], [], _SILENT_S)
-        line = self._process.stdout.readline() if ready else ""
-        if not ready:
-            raise ContenderFailedError(f"{self._way.name} said nothing for {_SILENT_S} s")
+        too_long = threading.Timer(_SILENT_S, self._process.kill)
+        too_long.start()
+        line = self._process.stdout.readline()
+        too_long.cancel()
         if not line:
             ending = " ".join(self._log.read_text().split())[-300:]
             raise ContenderFailedError(f"{self._way.name} ended early: {ending}")
