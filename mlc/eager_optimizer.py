@@ -44,8 +44,5 @@ def _eager(kind: type[Optimizer]) -> type[Optimizer]:
 
     step.hooked = True  # type: ignore[attr-defined]  # else the constructor would wrap it again
     methods = {name: inspect.unwrap(getattr(kind, name)) for name in _GUARDED}
-    named = {
-        "__module__": __name__,
-        "__doc__": kind.__doc__,
-    }  # ABCMeta would say abc
+    named = {"__module__": kind.__module__, "__doc__": kind.__doc__}
     return type(kind.__name__, (kind,), {**named, "step": step, **methods})

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from mlc.backbones.base import Backbone
 from mlc.batch import BatchInput
@@ -43,6 +43,13 @@ class TrainingOutputs(NamedTuple):
 
     main: LabelOutput
     auxiliary: LabelOutput | None
+
+    def float(self) -> "TrainingOutputs":
+        """The same in float32."""
+        beside = self.auxiliary
+        return TrainingOutputs(
+            self.main.map_tensors(Tensor.float), None if beside is None else beside.map_tensors(Tensor.float)
+        )
 
 
 class Network(nn.Module):

@@ -111,11 +111,16 @@ class _Rows:
         if self.time_N is not None:
             return _deal_by_time(self.time_N[places], group_N, shares)
         # Without labels to look at, stratification is chance.
-        targets = self.y_NL if self.by == "labels" else torch.zeros(len(self.y_NL), 0)
+        targets = self.y_NL if self.looks_at_labels else torch.zeros(len(self.y_NL), 0)
         chosen = take_targets(targets, torch.from_numpy(places))
         if group_N is not None:
             return stratified_groups(chosen, group_N, shares=shares, seed=self.seed)
         return stratified_parts(chosen, shares=shares, seed=self.seed)
+
+    @property
+    def looks_at_labels(self) -> bool:
+        """Whether rows are dealt so that each part has its share of every label."""
+        return self.by == "labels" and self.time_N is None
 
     @property
     def manner(self) -> str:
@@ -151,6 +156,12 @@ def _hold_out(rows: _Rows, given_N: Parts | None, splitting: Splitting) -> tuple
             notes.append(
                 f"{held} of the {whole} {'is' if held == 1 else 'are'} held out for {purpose}{rows.manner}."
             )
+            asked = round(wanted[part] * len(pool))
+            if rows.looks_at_labels and not asked / 2 <= held <= 2 * asked:
+                notes.append(
+                    f"{asked} were asked for {purpose}, but rows of rare labels are dealt by these labels: "
+                    f"split_by=random gives the number."
+                )
     return part_N, notes
 
 

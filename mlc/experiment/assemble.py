@@ -115,13 +115,20 @@ def _with_chunk(
     """
     together = processes.size()
     if not (fresh and settings.label_shards and settings.label_chunk == "auto" and together > 1):
-        return settings, config, []
+        return settings, config, _chunk_note(settings, classifier)
     chunk = auto_chunk(classifier.network, processes=together)
     return (
         replace(settings, label_chunk=chunk),
         {**config, "trainer": {**config["trainer"], "label_chunk": chunk}},
         [f"trainer.label_chunk=auto is {chunk} in {together} processes with trainer.label_shards=true."],
     )
+
+
+def _chunk_note(settings: TrainerSettings, classifier: Classifier) -> list[str]:
+    if settings.label_chunk != "auto":
+        return []
+    size = auto_chunk(classifier.network)
+    return [f"trainer.label_chunk=auto takes {size} labels at a time; evaluation goes by labels, too."]
 
 
 def _few_batches(dataset: Dataset, settings: TrainerSettings, *, seed: int) -> tuple[Dataset, list[str]]:

@@ -9,6 +9,7 @@ from mlc.model import Classifier
 from mlc.training import processes
 from mlc.training.linear_baseline import LinearBaseline
 from mlc.training.order import epoch_order
+from mlc.training.precision import multiplies_bf16
 from mlc.training.profile import NOT_RECORDED
 from mlc.training.settings import TrainerSettings
 
@@ -69,6 +70,12 @@ def combination_notes(settings: TrainerSettings, classifier: Classifier, device:
     if settings.max_steps is not None and not isinstance(settings, LinearBaseline):
         notes.append(
             "The learning rate follows trainer.max_epochs; trainer.max_steps may end the run before."
+        )
+    native = settings.precision == "fp32" or (settings.precision == "bf16" and multiplies_bf16())
+    if device == "cpu" and not native:
+        notes.append(
+            f"trainer.precision={settings.precision} is emulated on this processor, and slower than fp32; "
+            f"trainer.precision=auto takes it where it pays."
         )
     if settings.compile is not None and device == "cpu":
         graphs = ", and CUDA graphs are not there" if settings.compile == "reduce-overhead" else ""

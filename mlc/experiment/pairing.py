@@ -1,12 +1,14 @@
 """What fits what: dry runs of head, loss, calibrator and decision rule on one example of zeros."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
 from mlc.backbones.flatten import Flatten
 from mlc.batch import LabelStatistics
 from mlc.calibration.auto import default_for as default_calibration
+from mlc.eager_optimizer import eager
 from mlc.errors import UserError
 from mlc.experiment.instantiate import Maker, make
 from mlc.experiment.shipped import Config, load_shipped, shipped
@@ -159,7 +161,7 @@ def _check_label_training(
     network = Network(backbone=backbone, head=head, auxiliary=beside)
     check_label_chunks(
         settings,
-        makers["optimizer"](params=network.parameters()),
+        replace(makers["optimizer"], target=eager(makers["optimizer"].target))(params=network.parameters()),
         loss,
         network,
         update=settings.label_update,

@@ -75,9 +75,9 @@ class BinaryCrossEntropy(LabelLoss):
 
     def link(self, output: LabelOutput) -> LabelOutput:
         """Logits less log w, without the smoothing."""
-        if not self._weighs_positives and not self.label_smoothing:
-            return output
-        logits_BL = cast(IndependentLabels, output).logits_BL - self.positive_weight_L.log()
+        logits_BL = cast(IndependentLabels, output).logits_BL
+        if self._weighs_positives:
+            logits_BL = logits_BL - self.positive_weight_L.log()
         return IndependentLabels(_unsmoothed(logits_BL, self.label_smoothing))
 
 

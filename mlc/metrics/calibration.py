@@ -168,7 +168,7 @@ def _given(p_BL: Tensor, true_BL: Tensor) -> Tensor:
     """The probability given to what happened."""
     if not p_BL.is_cpu:
         return torch.where(true_BL, p_BL, 1 - p_BL)
-    given_BL, place_P = 1 - p_BL, places(true_BL)
+    given_BL, place_P = (1 - p_BL).contiguous(), places(true_BL)
     given_BL.view(-1)[place_P] = p_BL.flatten()[place_P]
     return given_BL
 

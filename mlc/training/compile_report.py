@@ -10,7 +10,7 @@ from mlc.data.dataset import Split
 from mlc.training import feeding, processes
 from mlc.training.session import Session
 
-_TRIES = 3
+_TRIES = 10
 
 
 class Times(NamedTuple):

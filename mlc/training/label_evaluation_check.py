@@ -42,29 +42,30 @@ def check_label_evaluation(output: LabelOutput, calibrator: Calibrator, decision
         raise UserError(
             "trainer.label_chunk measures shares of very many labels, and every training row has one label, "
             "so that head=softmax is a choice among them: set head.reading=label_shares, or "
-            "trainer.label_chunk=null"
+            "train with trainer.label_chunk=null"
         )
     independent = isinstance(output, IndependentLabels)
     if not isinstance(calibrator, NoCalibration | Temperature):
         raise UserError(
             f"{option_name(calibrator)} is fitted on all labels at once, and trainer.label_chunk never has "
             f"them: set calibration={'temperature or none' if independent else 'none'}, or "
-            f"trainer.label_chunk=null"
+            f"train with trainer.label_chunk=null"
         )
     if isinstance(calibrator, Temperature) and not independent:
         raise UserError(
             "with trainer.label_chunk, calibration=temperature is for the probability of each label, which "
-            "this head and loss do not give: set calibration=none, or trainer.label_chunk=null"
+            "this head and loss do not give: set calibration=none, or train with trainer.label_chunk=null"
         )
     if isinstance(decision, PlugInThreshold) and decision.average != "macro":
         raise UserError(
             "decision.average=micro looks at all labels at once, and trainer.label_chunk never has them: set "
-            "decision.average=macro or decision=global_threshold, or trainer.label_chunk=null"
+            "decision.average=macro or decision=global_threshold, or train with trainer.label_chunk=null"
         )
     if isinstance(decision, ByCount) and decision.count != "mean":
         raise UserError(
             "decision.count=mode needs a probability for every count up to the number of labels, and "
-            "trainer.label_chunk is for very many: set decision.count=mean, or trainer.label_chunk=null"
+            "trainer.label_chunk is for very many: set decision.count=mean, or train with "
+            "trainer.label_chunk=null"
         )
     if not _decides_in_pieces(output, decision):
         why = "looks at all labels at once, and trainer.label_chunk never has them"
@@ -75,7 +76,7 @@ def check_label_evaluation(output: LabelOutput, calibrator: Calibrator, decision
             )
         raise UserError(
             f"{option_name(decision)} {why}: "
-            f"choose decision={_what_works(output)}, or set trainer.label_chunk=null"
+            f"choose decision={_what_works(output)}, or train with trainer.label_chunk=null"
         )
 
 

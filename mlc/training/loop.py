@@ -191,7 +191,7 @@ def _observe(session: Session, metrics: Mapping[str, float]) -> bool:
 
 
 class _Watch:
-    """Loss, speed and bad steps since the last report; on CUDA the numbers stay there until it is due."""
+    """Loss, speed and bad steps since the last report; what is on CUDA stays there until that is due."""
 
     def __init__(self, session: Session, tell: Callbacks):
         self._session = session
@@ -207,7 +207,7 @@ class _Watch:
         position = self._session.position
         due = last or position.step % self._session.settings.log_every_steps == 0
         self._unread.append((position.step, rows_B, self._session.moved_labels, loss, bad))
-        if self._at_once or due:
+        if due or (self._at_once and bad):
             self.read()
         if due:
             self._report()

@@ -12,20 +12,19 @@ def objective(network: Network, loss: Loss, batch: Batch, *, precision: str = "f
     """The mean loss of the batch, and the auxiliary head's where there is one.
 
     Args:
-        network: whose layers run in `precision`; the loss is always taken in float32.
+        network: whose layers run in `precision`; the loss is taken in float32.
         loss: of the main head.
         batch: of training rows.
         precision: fp32, bf16 or fp16.
     """
     with autocast(batch.inputs, precision):
         outputs = network.training_outputs(batch.inputs)
-    mean = loss.mean(
-        outputs.main.map_tensors(Tensor.float), batch.y_BL, batch.weight_B, all_known=batch.all_known
-    )
-    beside = network.auxiliary
-    if beside is None or outputs.auxiliary is None:
+    if precision != "fp32":
+        outputs = outputs.float()
+    mean = loss.mean(outputs.main, batch.y_BL, batch.weight_B, all_known=batch.all_known)
+    beside, output = network.auxiliary, outputs.auxiliary
+    if beside is None or output is None:
         return mean
-    output = outputs.auxiliary.map_tensors(Tensor.float)
     y_BL = batch.y_BL
     if beside.own_targets:
         assert batch.auxiliary_BA is not None, "checked when the run was made"

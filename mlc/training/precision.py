@@ -38,7 +38,7 @@ def choose_precision(*, device: str, network: nn.Module) -> Choice:
         return Choice(
             "bf16" if known else "fp32", f"the device has CUDA capability {capability[0]}.{capability[1]}"
         )
-    if not _multiplies_bf16():
+    if not multiplies_bf16():
         return Choice("fp32", "this processor has no bf16 multiplication")
     if any(isinstance(layer, nn.RNNBase) for layer in network.modules()):
         return Choice("fp32", "recurrent layers gain nothing from bf16 on a processor")
@@ -53,7 +53,8 @@ def _gains(layer: nn.Module) -> bool:
     return isinstance(layer, nn.Linear) and layer.weight.numel() >= _LARGE
 
 
-def _multiplies_bf16() -> bool:
+def multiplies_bf16() -> bool:
+    """Whether the processor has instructions for bf16 products."""
     if not hasattr(torch.cpu, "get_capabilities"):  # before torch 2.12
         return False
     capabilities = torch.cpu.get_capabilities()

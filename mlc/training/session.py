@@ -90,6 +90,8 @@ class Session:
         alone = processes.size() == 1 or self._shards is not None
         self._shared = None if alone else _shared(objective, settings)
         self._objective = self._shared or objective
+        # A module's call looks for hooks, of which an objective of one process has none.
+        self._mean: Callable[..., Tensor] = self._shared or objective.forward
 
     @property
     def evaluated(self) -> Network:
@@ -98,7 +100,7 @@ class Session:
 
     def objective(self, batch: Batch) -> Tensor:
         """The mean loss of a batch."""
-        mean: Tensor = self._objective(batch)
+        mean: Tensor = self._mean(batch)
         return mean
 
     @property
@@ -114,7 +116,7 @@ class Session:
             share: how large a part of its rows they are; 0 for a row that stands in for none.
         """
         if self._shards is not None:
-            loss: Tensor = self._objective(batch, counted=share > 0)
+            loss: Tensor = self._mean(batch, counted=share > 0)
             return loss, loss.detach()
         mean = self.objective(batch)
         scale = share * processes.size()  # the processes take the mean of their gradients

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mlc.eager_optimizer import eager
+from mlc.training.memory_light import RowAdagrad
 
 KINDS = [
     kind
@@ -51,5 +52,6 @@ def test_lbfgs_calls_its_closure_with_gradients_on():
 def test_it_is_the_same_class_by_name_and_kind():
     kind = eager(torch.optim.AdamW)
     assert issubclass(kind, torch.optim.AdamW)
-    assert kind.__name__ == "AdamW"
+    assert (kind.__name__, kind.__module__) == ("AdamW", "torch.optim.adamw")
+    assert eager(RowAdagrad).__module__ == RowAdagrad.__module__
     assert eager(torch.optim.AdamW) is kind

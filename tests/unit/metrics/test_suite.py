@@ -162,6 +162,17 @@ def test_neither_blocks_nor_threads_change_a_bit(monkeypatch, mode):
     )
 
 
+@pytest.mark.parametrize("unknown", [False, True])
+@pytest.mark.parametrize("mode", ["exact", "streaming"])
+def test_how_the_numbers_lie_in_memory_makes_no_difference(mode, unknown):
+    case = with_unknown(CASE) if unknown else CASE
+    turned = Case(*(values.T.contiguous().T for values in vars(case).values()))
+    results = [
+        feed(EvaluationSuite(n_labels=7, mode=mode), one, batch=500).compute() for one in (case, turned)
+    ]
+    assert results[0].values == results[1].values
+
+
 class Elsewhere(torch.Tensor):
     """A tensor that says it is on another device, where NumPy and the host's threads are no help."""
 

@@ -64,7 +64,7 @@ def test_measuring_changes_nothing_that_training_needs(fake: Torch) -> None:
     said = compile_sentence(session, tiny.split(), steps=10)
     assert said.startswith("trainer.compile=default: compiling took 2.5 s; forward and backward of a batch")
     assert "in 20 steps" in said  # each of two parts
-    assert fake.eager == 4
+    assert fake.eager == 11, "once to get warm"
     assert torch.equal(torch.get_rng_state(), random)
     assert not session.network.training
     assert all(parameter.grad is None for parameter in session.network.parameters())

@@ -51,7 +51,7 @@ def test_what_works(output, calibration, decision):
 def test_everything_else_is_refused_and_what_works_is_named(output):
     for calibration in {*shipped("calibration")} - {"none", "temperature", "auto"}:
         with pytest.raises(
-            UserError, match=rf"calibration={calibration} .* set calibration=.*none, or trainer"
+            UserError, match=rf"calibration={calibration} .* set calibration=.*none, or train with trainer"
         ):
             check(output, calibration, "top_k")
     for decision in ("expected_f1", "conformal", "threshold_by_frequency"):
