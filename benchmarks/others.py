@@ -55,7 +55,7 @@ def evaluation(setting: Setting) -> tuple[list[Line], str]:
     """Target 5: W6, on the processor."""
     if setting.device != "cpu":
         return [Line("5. W6", _ON_CPU, None)], ""
-    beside = ("torchmetrics_ap_exact", "torchmetrics_f1", "sklearn_ap", "sklearn_f1")
+    beside = ("torchmetrics_ap_exact", "torchmetrics_f1", "sklearn_f1")
     done = run("evaluation", ["--cases", "exact", "streaming", *beside, "--repeats", "3"], setting)
     lines = []
     for case, seconds, megabytes in (("exact", 5.0, 450), ("streaming", 1.2, 300)):

@@ -50,6 +50,19 @@ def test_open_rows_are_split_by_the_fractions(by: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(("held", "told"), [(8, True), (39, True), (40, False), (160, False), (161, True)])
+def test_a_part_far_from_what_was_asked_for_is_said(
+    held: int, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part_N = np.repeat(np.asarray([0, 1, 2], dtype=np.int32), [320 - held, held, 80])
+    monkeypatch.setattr("mlc.data.splitting.stratified_parts", lambda *_, **__: part_N)
+    for by in ("labels", "random"):
+        _, notes = split(by=by, valid_fraction=0.25, test_fraction=0.2)
+        said = [note for note in notes if "80 were asked for validation" in note]
+        assert bool(said) is (told and by == "labels")
+        assert not any("asked for testing" in note for note in notes)
+
+
 def test_by_labels_keeps_their_shares() -> None:
     part_N, _ = split(valid_fraction=0.25, test_fraction=0.2)
     for part, share in ((TRAIN, 0.6), (VALID, 0.2), (TEST, 0.2)):

@@ -400,6 +400,14 @@ def test_an_automatic_chunk_for_shards_is_written_down(
     assert alone.settings.label_chunk == chunk
 
 
+def test_what_an_automatic_chunk_is_stands_among_the_notes(tmp_path: Path) -> None:
+    content = config(seed=3, backbone="mlp")
+    for chunk, told in (("auto", 1), (2, 0)):
+        content["trainer"] |= {"label_chunk": chunk}
+        job = make_job(replace(read_recipe(content), source=MadeUp()), tmp_path, fresh=True)
+        assert sum("trainer.label_chunk=auto takes" in note for note in job.notes) == told
+
+
 def test_a_calibration_that_chunks_change_is_among_the_notes(tmp_path: Path) -> None:
     content = config(head="softmax", loss="categorical_cross_entropy", backbone="mlp")
     content["trainer"]["label_chunk"] = 2

@@ -155,3 +155,12 @@ def test_batch_normalisation_in_two_processes_is_said() -> None:
     assert notes() == []
     (said,) = notes(norm="batch")
     assert "one process" in said
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_precision_that_is_emulated_is_said(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlc.experiment.combinations.multiplies_bf16", lambda: native)
+    assert notes(precision="fp32") == []
+    assert ["precision=bf16 is emulated" in note for note in notes(precision="bf16")] == [True] * (not native)
+    assert ["precision=fp16 is emulated" in note for note in notes(precision="fp16")] == [True]
+    assert combination_notes(tiny.settings(precision="fp16"), classifier(), "cuda") == []
