@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mlc.errors import UserError
@@ -298,3 +299,13 @@ def test_what_cannot_be_written_leaves_the_old_file(small: Path) -> None:
     with pytest.raises(TypeError):
         save_checkpoint(small, {"epoch": object()})
     assert same(SMALL, load_checkpoint(small))
+
+
+def test_a_transposed_weight_is_kept_as_it_lies_and_read_as_it_was(tmp_path: Path) -> None:
+    weight_DL = torch.arange(6.0).reshape(2, 3)
+    save_checkpoint(tmp_path / "one.safetensors", {"turned": weight_DL.T, "plain": weight_DL})
+    with safe_open(tmp_path / "one.safetensors", framework="pt") as file:
+        assert [file.get_tensor(name).shape for name in file.keys()] == [(2, 3), (2, 3)]  # noqa: SIM118
+    read = load_checkpoint(tmp_path / "one.safetensors")
+    assert torch.equal(read["turned"], weight_DL.T)
+    assert torch.equal(read["plain"], weight_DL)
