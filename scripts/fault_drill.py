@@ -129,7 +129,8 @@ class Drill:
             asked_s = time.monotonic()
             process.send(number)
             ending = process.wait()
-            if ending.code == 0:
+            ended = (folder / "results.json").exists()  # then only the process was there to end
+            if ending.code == 0 or (ended and ending.code == -signal.SIGTERM):
                 return ""  # it was faster
             if number == signal.SIGTERM and ending.code != RESUME_ME:
                 return f"exit code {ending.code}: {ending.err}"
