@@ -19,7 +19,7 @@ from torch.optim.sgd import sgd
 
 from mlc.errors import UserError
 from mlc.training.label_layer import LabelBlocks
-from mlc.training.memory_light import BlockOptimizer
+from mlc.training.memory_light import BlockOptimizer, group_of
 
 Group = dict[str, Any]
 State = dict[str, Any]
@@ -171,11 +171,6 @@ class BlockUpdate:
         parts["step"] = self._counter.copy_(self._before)
         assert self._rule is not None, "can_update_blocks() has been asked"
         self._rule.update(self._weight_KDC[block], gradient_DC, parts, self._group)
-
-
-def group_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> Group:
-    """The parameter group that a parameter is in."""
-    return next(group for group in optimizer.param_groups if any(p is parameter for p in group["params"]))
 
 
 def keep_blocks(optimizer: torch.optim.Optimizer, layer: LabelBlocks) -> None:

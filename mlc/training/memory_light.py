@@ -70,8 +70,7 @@ class BlockOptimizer(torch.optim.Optimizer, ABC):
     @torch.no_grad()
     def update_block(self, parameter: Tensor, block: int, gradient_DC: Tensor) -> None:
         """Take the step of one block of a parameter."""
-        group = next(g for g in self.param_groups if any(p is parameter for p in g["params"]))
-        state = self.state[parameter]
+        group, state = group_of(self, parameter), self.state[parameter]
         parts = {name: value[block] for name, value in state.items() if isinstance(value, Tensor)}
         now = {**group, "step": state["step"], "block": block}
         self.change(_blocks(parameter.detach(), like=parameter)[block], gradient_DC, parts, now)
@@ -82,6 +81,11 @@ class BlockOptimizer(torch.optim.Optimizer, ABC):
             fresh = self.start(_blocks(parameter.detach(), like=parameter)[:0])
             for name, example in fresh.items():
                 state[name] = state[name].to(example.dtype)
+
+
+def group_of(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
+    """The parameter group that a parameter is in."""
+    return next(group for group in optimizer.param_groups if any(p is parameter for p in group["params"]))
 
 
 def _blocks(tensor: Tensor, *, like: Tensor) -> Tensor:
